@@ -1,0 +1,40 @@
+"""How help pages look: names that other routers use are folded into the description.
+
+They are long, and would take the width from the text of all other flags.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from cyclopts.help import DefaultFormatter, HelpEntry, HelpPanel
+
+if TYPE_CHECKING:
+    from rich.console import Console, ConsoleOptions
+
+_FOREIGN = ("--sglang-", "--miles-", "--rollout-")
+
+
+class FoldedHelp(DefaultFormatter):
+    """The usual help page with one name for each flag in the first column."""
+
+    def __call__(self, console: Console, options: ConsoleOptions, panel: HelpPanel) -> None:
+        """Print one panel."""
+        entries = [_folded(entry) for entry in panel.entries]
+        super().__call__(console, options, panel.copy(entries=entries))
+
+
+def _folded(entry: HelpEntry) -> HelpEntry:
+    from rich.text import Text  # noqa: PLC0415  only help pages need it
+
+    own = tuple(name for name in entry.positive_names if not name.startswith(_FOREIGN))
+    aliases = [name for name in entry.positive_names if name.startswith(_FOREIGN)]
+    text = " ".join(_plain(entry.description).split())
+    if aliases:
+        text += f" (In miles: {', '.join(aliases)}.)"
+    return entry.copy(positive_names=own, description=Text(text))
+
+
+def _plain(description: object) -> str:
+    primary = getattr(description, "primary_renderable", description)
+    return str(primary or "")

@@ -1,0 +1,222 @@
+"""Who gets a worker, when, and for how long.
+
+A request enters as a `Ticket`, waits first in, first out, and leaves with a `Lease` on one worker;
+the lease is held to the last answer byte. Theory of operation:
+
+- Available workers (routable, not full) are indexed in two tiers: active ones, and suspect ones
+  that are only asked when no active one is available. `refresh` keeps the index true; it is called
+  whenever state or inflight of a worker changes.
+- Every change that may free room ends in `dispatch`, which grants from the head of the queue. A
+  ticket that excludes all available workers (a retry) is passed over and keeps its place.
+- Session affinity comes before the policy: see `_choose`.
+
+Invariant: the sum of all `Worker.inflight` equals the number of unreleased leases.
+This file must not know HTTP, clocks or tasks: a waiting task is one callback, `Ticket.wake`.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from miles_router.core.lifecycle import LEAVING, State
+from miles_router.core.policies import POLICIES, LeastInflight, Policy
+from miles_router.errors import QueueFull
+
+if TYPE_CHECKING:
+    import random
+    from collections.abc import Callable, Mapping
+
+    from miles_router.core.affinity import AffinityTable, SessionKey
+    from miles_router.core.worker import Worker
+
+
+@dataclass(frozen=True, slots=True)
+class AdmissionLimits:
+    """Bounds; None means none."""
+
+    queue_size: int = 10_000
+    max_inflight_per_worker: int | None = None
+    max_inflight_total: int | None = None
+    affinity_margin: int = 2
+
+
+class Lease:
+    """The right to one request on one worker. Released exactly once; `release` may be repeated."""
+
+    __slots__ = ("_release", "is_released", "taken_at", "worker")
+
+    def __init__(
+        self, worker: Worker, taken_at: float, release: Callable[[Lease, float], None]
+    ) -> None:
+        self.worker = worker
+        self.taken_at = taken_at
+        self.is_released = False
+        self._release = release
+
+    def release(self, now: float) -> None:
+        """Give the worker back; every call after the first does nothing."""
+        if not self.is_released:
+            self.is_released = True
+            self._release(self, now)
+
+
+@dataclass(slots=True, eq=False)
+class Ticket:
+    """A request that wants a worker. `wake` is called once, when `lease` is set."""
+
+    wake: Callable[[], None]
+    session: SessionKey | None = None
+    exclude: frozenset[str] = frozenset()
+    queued_at: float = 0.0
+    lease: Lease | None = None
+
+
+class _Tier:
+    """The available workers of one state: by policy, and by inflight for affinity."""
+
+    def __init__(self, policy_name: str) -> None:
+        self.least = LeastInflight()
+        chosen = POLICIES[policy_name]
+        self.policy: Policy = self.least if chosen is LeastInflight else chosen()
+
+    def put(self, worker: Worker) -> None:
+        self.least.put(worker)
+        self.policy.put(worker)
+
+    def drop(self, worker: Worker) -> None:
+        self.least.drop(worker)
+        self.policy.drop(worker)
+
+
+class Admission:
+    """The queue, the index of available workers and the leases."""
+
+    def __init__(
+        self,
+        *,
+        workers: Mapping[str, Worker],
+        policy: str,
+        limits: AdmissionLimits,
+        affinity: AffinityTable,
+        rng: random.Random,
+    ) -> None:
+        self._workers = workers
+        self._limits = limits
+        self._affinity = affinity
+        self._rng = rng
+        self._tiers = {State.ACTIVE: _Tier(policy), State.SUSPECT: _Tier(policy)}
+        self._queue: OrderedDict[int, Ticket] = OrderedDict()
+        self.inflight = 0
+        self.on_emptied: Callable[[Worker, float], None] = lambda _worker, _now: None
+
+    @property
+    def queued(self) -> int:
+        """Tickets that wait."""
+        return len(self._queue)
+
+    def enqueue(self, ticket: Ticket, now: float) -> None:
+        """Let `ticket` wait for a worker; it may be granted before this returns.
+
+        Raises:
+            QueueFull: too many wait, and this one cannot be granted at once.
+        """
+        ticket.queued_at = now
+        self._queue[id(ticket)] = ticket
+        self.dispatch(now)
+        if ticket.lease is None and len(self._queue) > self._limits.queue_size:
+            del self._queue[id(ticket)]
+            raise QueueFull(
+                f"{len(self._queue)} requests already wait for a worker (--queue-size)",
+                retry_after_s=1.0,
+                queued=len(self._queue),
+            )
+
+    def withdraw(self, ticket: Ticket, now: float) -> None:
+        """Take `ticket` out: it no longer waits, and a lease it was granted is released."""
+        self._queue.pop(id(ticket), None)
+        if ticket.lease is not None:
+            ticket.lease.release(now)
+
+    def refresh(self, worker: Worker) -> None:
+        """Index `worker` where it belongs by its present state and inflight."""
+        limit = self._limits.max_inflight_per_worker
+        is_full = limit is not None and worker.inflight >= limit
+        for state, tier in self._tiers.items():
+            if worker.state is state and not is_full:
+                tier.put(worker)
+            else:
+                tier.drop(worker)
+
+    def dispatch(self, now: float) -> None:
+        """Grant leases from the head of the queue as long as there is room."""
+        passed_over: list[tuple[int, Ticket]] = []
+        while self._queue and self._has_room():
+            key, ticket = self._queue.popitem(last=False)
+            worker = self._choose(ticket, now)
+            if worker is None:
+                passed_over.append((key, ticket))
+            else:
+                self._grant(ticket, worker, now)
+        for key, ticket in reversed(passed_over):
+            self._queue[key] = ticket
+            self._queue.move_to_end(key, last=False)
+
+    def _grant(self, ticket: Ticket, worker: Worker, now: float) -> None:
+        worker.inflight += 1
+        self.inflight += 1
+        self.refresh(worker)
+        ticket.lease = Lease(worker, now, self._take_back)
+        ticket.wake()
+
+    def _take_back(self, lease: Lease, now: float) -> None:
+        worker = lease.worker
+        worker.inflight -= 1
+        self.inflight -= 1
+        self.refresh(worker)
+        if worker.inflight == 0:
+            self.on_emptied(worker, now)
+        if self._queue:
+            self.dispatch(now)
+
+    def _has_room(self) -> bool:
+        total = self._limits.max_inflight_total
+        if total is not None and self.inflight >= total:
+            return False
+        return any(len(tier.least) for tier in self._tiers.values())
+
+    def _choose(self, ticket: Ticket, now: float) -> Worker | None:
+        """The worker for `ticket`.
+
+        A session's home is kept while it is active, not full, and holds at most `affinity_margin`
+        more requests than the least loaded; otherwise this request goes elsewhere and the home
+        stays. A home that is leaving or gone is replaced for good.
+        """
+        for tier in self._tiers.values():
+            if ticket.session is None:
+                chosen = tier.policy.select(self._rng, ticket.exclude)
+            else:
+                chosen = self._choose_for_session(tier, ticket, ticket.session, now)
+            if chosen is not None:
+                return chosen
+        return None
+
+    def _choose_for_session(
+        self, tier: _Tier, ticket: Ticket, session: SessionKey, now: float
+    ) -> Worker | None:
+        home = self._workers.get(self._affinity.home(session, now) or "")
+        if home is None or home.state in LEAVING:
+            chosen = tier.least.select(self._rng, ticket.exclude)
+            if chosen is not None:
+                self._affinity.settle(session, chosen.id, now)
+            return chosen
+        lowest = tier.least.lowest()
+        if (
+            home in tier.least
+            and home.id not in ticket.exclude
+            and lowest is not None
+            and home.inflight - lowest <= self._limits.affinity_margin
+        ):
+            return home
+        return tier.policy.select(self._rng, ticket.exclude)

@@ -1,0 +1,53 @@
+"""Which worker a session key lives on.
+
+A key is remembered until it is forgotten by name, unused for `ttl_s`, or the oldest of more than
+`max_keys`. Keys are (tenant, session): tenants cannot steer each other. This file must not know
+whether the worker is available: that is the pool's question.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+
+SessionKey = tuple[str, str]
+
+
+class AffinityTable:
+    """Session key to worker id, least recently used first."""
+
+    def __init__(self, *, ttl_s: float, max_keys: int) -> None:
+        self._ttl_s = ttl_s
+        self._max_keys = max_keys
+        self._homes: OrderedDict[SessionKey, tuple[str, float]] = OrderedDict()
+
+    def __len__(self) -> int:
+        return len(self._homes)
+
+    def home(self, key: SessionKey, now: float) -> str | None:
+        """The id of the worker that `key` lives on; counts as a use."""
+        self._expire(now)
+        entry = self._homes.get(key)
+        if entry is None:
+            return None
+        self._homes[key] = (entry[0], now)
+        self._homes.move_to_end(key)
+        return entry[0]
+
+    def settle(self, key: SessionKey, worker_id: str, now: float) -> None:
+        """Let `key` live on `worker_id` from here on."""
+        self._homes[key] = (worker_id, now)
+        self._homes.move_to_end(key)
+        if len(self._homes) > self._max_keys:
+            self._homes.popitem(last=False)
+
+    def forget(self, key: SessionKey) -> bool:
+        """Forget `key`; True if it was known."""
+        return self._homes.pop(key, None) is not None
+
+    def _expire(self, now: float) -> None:
+        """Drop what was not used for the TTL: it is in front, so each key is touched once."""
+        while self._homes:
+            _, used_at = next(iter(self._homes.values()))
+            if now - used_at < self._ttl_s:
+                return
+            self._homes.popitem(last=False)

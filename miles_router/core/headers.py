@@ -1,0 +1,91 @@
+"""Which headers cross the router, in either direction.
+
+Names are lower-case bytes, as ASGI and httptools callbacks give them after lowering. Hop-by-hop
+headers, and those that a `Connection` header names, stop here (RFC 9110, 7.6.1); repeated headers
+stay repeated and in order.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+Headers = list[tuple[bytes, bytes]]
+
+HOP_BY_HOP = frozenset(
+    {
+        b"connection",
+        b"keep-alive",
+        b"proxy-connection",
+        b"proxy-authenticate",
+        b"proxy-authorization",
+        b"te",
+        b"trailer",
+        b"transfer-encoding",
+        b"upgrade",
+        b"http2-settings",
+    }
+)
+
+# Written anew by whoever frames the message for the next hop. `expect` was answered by the
+# router's own server, which had to read the body anyway.
+_REFRAMED = frozenset({b"host", b"content-length", b"expect"})
+
+SESSION_HEADERS = (b"x-miles-session", b"x-smg-routing-key")  # the first one present wins
+REQUEST_ID_HEADER = b"x-request-id"
+WORKER_HEADER = b"x-miles-worker"
+
+
+def first(headers: Iterable[tuple[bytes, bytes]], name: bytes) -> bytes | None:
+    """The first value of `name`; None if it is absent."""
+    for key, value in headers:
+        if key == name:
+            return value
+    return None
+
+
+def named_in_connection(headers: Iterable[tuple[bytes, bytes]]) -> set[bytes]:
+    """The header names that the `Connection` headers declare to be for this hop only."""
+    named: set[bytes] = set()
+    for key, value in headers:
+        if key == b"connection":
+            named.update(token.strip().lower() for token in value.split(b","))
+    return named
+
+
+def to_worker(
+    headers: Headers,
+    *,
+    request_id: bytes,
+    api_key: str | None,
+    forward_authorization: bool,
+) -> Headers:
+    """The headers that a worker gets, without framing and host.
+
+    The caller's `Authorization` is for the router: the worker gets its own key if it has one, or
+    the caller's where `forward_authorization` says so.
+    """
+    stop = HOP_BY_HOP | _REFRAMED | named_in_connection(headers) | {REQUEST_ID_HEADER}
+    if not forward_authorization:
+        stop |= {b"authorization"}
+    kept = [(key, value) for key, value in headers if key not in stop]
+    if api_key is not None and not forward_authorization:
+        kept.append((b"authorization", b"Bearer " + api_key.encode()))
+    kept.append((REQUEST_ID_HEADER, request_id))
+    return kept
+
+
+def to_client(headers: Headers, *, worker_id: str) -> Headers:
+    """The headers that the client gets of a worker's answer."""
+    stop = HOP_BY_HOP | named_in_connection(headers) | {WORKER_HEADER, REQUEST_ID_HEADER}
+    kept = [(key, value) for key, value in headers if key not in stop]
+    kept.append((WORKER_HEADER, worker_id.encode()))
+    return kept
+
+
+def session_of(headers: Headers) -> str | None:
+    """The session key that the caller named; None if it named none."""
+    for name in SESSION_HEADERS:
+        value = first(headers, name)
+        if value:
+            return value.decode("latin-1")
+    return None

@@ -1,0 +1,69 @@
+"""The requests the router now holds: what they are, where they run, how to stop them.
+
+For `/abort_request` (which matches rids by prefix, as SGLang does), for drain deadlines and for the
+snapshot's list of stragglers. This file must not know tasks: stopping one is a callback.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    from miles_router.core.worker import Worker
+    from miles_router.errors import RouterError
+
+
+def _nothing_to_stop(_reason: RouterError) -> None:
+    return
+
+
+@dataclass(slots=True, eq=False)
+class Running:
+    """One request between its first byte in and its last byte out."""
+
+    request_id: str
+    tenant: str
+    path: str
+    started_at: float
+    rids: tuple[str, ...] = ()
+    worker: Worker | None = None  # None while it waits for one
+    bytes_out: int = 0
+    stop: Callable[[RouterError], None] = field(default=_nothing_to_stop)
+    """End the present wait or attempt with this error, as if it had happened there."""
+
+
+class InflightTable:
+    """All running requests, oldest first."""
+
+    def __init__(self) -> None:
+        self._running: dict[int, Running] = {}
+
+    def __len__(self) -> int:
+        return len(self._running)
+
+    def add(self, running: Running) -> None:
+        """A request came in."""
+        self._running[id(running)] = running
+
+    def discard(self, running: Running) -> None:
+        """It is over."""
+        self._running.pop(id(running), None)
+
+    def of_worker(self, worker: Worker) -> list[Running]:
+        """What runs on `worker`."""
+        return [running for running in self._running.values() if running.worker is worker]
+
+    def of_tenant(self, tenant: str | None) -> list[Running]:
+        """What runs for `tenant`; None means everyone's."""
+        return [r for r in self._running.values() if tenant is None or r.tenant == tenant]
+
+    def named(self, rid: str, tenant: str | None) -> list[Running]:
+        """What `rid` names: SGLang aborts every request whose id begins with it."""
+        return [r for r in self.of_tenant(tenant) if any(own.startswith(rid) for own in r.rids)]
+
+    def oldest(self, count: int) -> Iterable[Running]:
+        """The `count` that have run longest."""
+        return list(self._running.values())[:count]

@@ -1,0 +1,115 @@
+"""What the router knows about one worker: plain data, changed only by `pool` and its parts."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+from hashlib import sha256
+from typing import TYPE_CHECKING
+
+from miles_router.core.lifecycle import ROUTABLE, State
+
+if TYPE_CHECKING:
+    from miles_router.core.urlrules import Address, WorkerUrl
+
+NEVER_S = float("-inf")
+
+
+class ProbeOutcome(StrEnum):
+    """What one health probe showed."""
+
+    PASSED = "passed"
+    UNHEALTHY = "unhealthy"  # answered, but not 200
+    NOT_A_WORKER = "not_a_worker"  # answered, but not as an inference worker does
+    TIMEOUT = "timeout"
+    UNREACHABLE = "unreachable"
+    BROKEN = "broken"  # connected, but no HTTP answer
+
+
+@dataclass(frozen=True, slots=True)
+class ProbeReport:
+    """One finished probe. Times are monotonic seconds."""
+
+    outcome: ProbeOutcome
+    started_at: float
+    finished_at: float
+    detail: str = ""
+    weight_version: str | None = None
+    model_path: str | None = None
+
+    @property
+    def passed(self) -> bool:
+        """The worker is healthy and showed that it is a worker."""
+        return self.outcome is ProbeOutcome.PASSED
+
+    @property
+    def answered(self) -> bool:
+        """Some HTTP answer came back: the worker is there, whatever it said."""
+        return self.outcome in {
+            ProbeOutcome.PASSED,
+            ProbeOutcome.UNHEALTHY,
+            ProbeOutcome.NOT_A_WORKER,
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerSpec:
+    """What a registration says about a worker. `extra` holds keys the router does not use."""
+
+    url: WorkerUrl
+    api_key: str | None = None
+    labels: dict[str, str] = field(default_factory=dict)
+    worker_type: str = "regular"
+    extra: dict[str, object] = field(default_factory=dict)
+    addresses: tuple[Address, ...] = ()
+
+    def __repr__(self) -> str:  # the key stays out of logs and tracebacks
+        return f"WorkerSpec(url={str(self.url)!r}, worker_type={self.worker_type!r})"
+
+
+@dataclass(slots=True, eq=False)
+class Worker:
+    """One worker of the pool.
+
+    Invariant: `inflight` is the number of unreleased leases on it.
+    """
+
+    id: str
+    spec: WorkerSpec
+    added_at: float
+    state: State = State.JOINING
+    since: float = 0.0
+    reason: str = "registered"
+    inflight: int = 0
+    served: int = 0
+    errors: int = 0
+    failures_in_row: int = 0
+    passes_in_row: int = 0
+    weight_version: str | None = None
+    model_path: str | None = None
+    last_probe: ProbeReport | None = None
+    is_probing: bool = False
+    next_probe_at: float = NEVER_S
+    last_bytes_at: float = NEVER_S  # when the worker last sent answer bytes of a real request
+    is_held: bool = False  # quarantined by an operator: probes do not bring it back
+    is_leaving: bool = False  # to be forgotten as soon as it is empty
+    drain_deadline: float | None = None
+    addresses: tuple[Address, ...] = ()  # checked against the address rules; dials go only there
+
+    @property
+    def url(self) -> str:
+        """The one spelling of its URL."""
+        return str(self.spec.url)
+
+    @property
+    def is_routable(self) -> bool:
+        """Active or suspect: it may be given requests if it is not full."""
+        return self.state in ROUTABLE
+
+    def __repr__(self) -> str:
+        return f"<Worker {self.id} {self.url} {self.state.value} inflight={self.inflight}>"
+
+
+def worker_id(url: WorkerUrl) -> str:
+    """The id of the worker at `url`: the same after a restart of router or worker."""
+    return "w" + sha256(str(url).encode()).hexdigest()[:12]

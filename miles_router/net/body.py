@@ -1,0 +1,98 @@
+"""A request body on its way from the client: kept whole while it is small, streamed beyond.
+
+Up to `REPLAY_BYTES` the body is read before a worker is chosen, so that it can be sent again to
+another one and its rid can be read. A larger body is passed on piece by piece, with backpressure,
+and can be sent once. This file must not know workers.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from miles_router.core.headers import Headers, first
+from miles_router.errors import TooLarge
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Awaitable, Callable
+
+    Receive = Callable[[], Awaitable[dict[str, Any]]]
+
+# A 128k-token prompt as input_ids is about 1 MB of JSON; with images, prompts reach tens of MB and
+# are streamed. 1,000 requests in flight may hold this much each at worst.
+REPLAY_BYTES = 4 * 1024 * 1024
+
+
+class ClientGone(Exception):  # noqa: N818  an event, not a failure of anybody
+    """The client closed its connection."""
+
+
+class RequestBody:
+    """The body of one request."""
+
+    def __init__(self, receive: Receive, headers: Headers, *, max_bytes: int) -> None:
+        length = first(headers, b"content-length")
+        self.declared_bytes = None if length is None else int(length)
+        self.is_chunked = first(headers, b"transfer-encoding") is not None
+        self.prefix = b""
+        self.is_whole = False
+        self._receive = receive
+        self._max_bytes = max_bytes
+        self._seen_bytes = 0
+        if self.declared_bytes is not None and self.declared_bytes > max_bytes:
+            raise self._too_large()
+
+    def _too_large(self) -> TooLarge:
+        return TooLarge(
+            f"the body is larger than {self._max_bytes} bytes (--max-body-bytes)",
+            max_body_bytes=self._max_bytes,
+        )
+
+    @property
+    def size_bytes(self) -> int:
+        """Body bytes received so far."""
+        return self._seen_bytes
+
+    async def read_ahead(self) -> None:
+        """Read until the body is whole or `REPLAY_BYTES` are exceeded.
+
+        Raises:
+            ClientGone: the client left before the body was complete.
+            TooLarge: more than the configured maximum.
+        """
+        parts: list[bytes] = []
+        while not self.is_whole and self._seen_bytes <= REPLAY_BYTES:
+            parts.append(await self._next())
+        self.prefix = b"".join(parts)
+
+    async def rest(self) -> AsyncIterator[bytes]:
+        """The pieces after `prefix`, as they arrive; may be iterated once."""
+        while not self.is_whole:
+            piece = await self._next()
+            if piece:
+                yield piece
+
+    async def _next(self) -> bytes:
+        message = await self._receive()
+        if message["type"] == "http.disconnect":
+            raise ClientGone
+        piece: bytes = message.get("body", b"")
+        self._seen_bytes += len(piece)
+        if self._seen_bytes > self._max_bytes:
+            raise self._too_large()
+        self.is_whole = not message.get("more_body", False)
+        return piece
+
+    async def wait_client_gone(self) -> None:
+        """Return when the client has closed its connection; only after the body is whole."""
+        while (await self._receive())["type"] != "http.disconnect":
+            pass
+
+    def framing(self) -> Headers:
+        """The headers that frame this body on the way to the worker."""
+        if self.is_whole:
+            if self.declared_bytes is None and not self.is_chunked:
+                return []
+            return [(b"content-length", b"%d" % self._seen_bytes)]
+        if self.declared_bytes is not None:
+            return [(b"content-length", b"%d" % self.declared_bytes)]
+        return [(b"transfer-encoding", b"chunked")]

@@ -1,0 +1,109 @@
+"""One health probe: is the worker healthy, is it a worker at all, which weights does it serve?
+
+Three questions on connections of their own: the health path, then the model (which also proves
+that an inference worker answers, and not something else that happens to say 200). What the result
+leads to is decided in `core.health`.
+
+Sources: SGLang 0.5.23 answers /health with an empty 200 after generating one token (1 s and more)
+and names its weights in /model_info; up to 0.5.9 the route is /get_model_info; vLLM has neither
+and lists /v1/models.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import trio
+
+from miles_router.core.worker import ProbeOutcome, ProbeReport
+from miles_router.errors import (
+    DialFailed,
+    DialTimeout,
+    NotAWorker,
+    UrlRefused,
+    WorkerFault,
+    WorkerTimeout,
+)
+from miles_router.net.call import Call, call_worker
+
+if TYPE_CHECKING:
+    from miles_router.core.worker import Worker
+    from miles_router.net.dial import Dialer
+
+MODEL_PATHS = ("/model_info", "/get_model_info")
+MODEL_KEYS = frozenset({"model_path", "weight_version", "is_generation", "served_model_name"})
+
+
+class _Unhealthy(Exception):  # noqa: N818  carries the reason within this file
+    pass
+
+
+async def probe(
+    dialer: Dialer, worker: Worker, *, health_path: str, timeout_s: float
+) -> ProbeReport:
+    """Probe `worker` once. Never raises a fault: it is the report. Cancellation: no report."""
+    started_at = trio.current_time()
+    model: dict[str, object] = {}
+    detail = ""
+    try:
+        with trio.fail_after(timeout_s):
+            worker.addresses = await dialer.resolve(worker.spec.url)
+            await _check_health(dialer, worker, health_path)
+            model = await _read_model(dialer, worker)
+        outcome = ProbeOutcome.PASSED
+    except (trio.TooSlowError, DialTimeout, WorkerTimeout):
+        outcome, detail = ProbeOutcome.TIMEOUT, f"no answer within {timeout_s:g} s"
+    except (DialFailed, UrlRefused) as error:
+        outcome, detail = ProbeOutcome.UNREACHABLE, error.message
+    except NotAWorker as error:
+        outcome, detail = ProbeOutcome.NOT_A_WORKER, error.message
+    except WorkerFault as error:
+        outcome, detail = ProbeOutcome.BROKEN, error.message
+    except _Unhealthy as error:
+        outcome, detail = ProbeOutcome.UNHEALTHY, str(error)
+    return ProbeReport(
+        outcome=outcome,
+        started_at=started_at,
+        finished_at=trio.current_time(),
+        detail=detail,
+        weight_version=_text(model.get("weight_version")),
+        model_path=_text(model.get("model_path")),
+    )
+
+
+async def _check_health(dialer: Dialer, worker: Worker, health_path: str) -> None:
+    reply = await call_worker(dialer, worker, Call("GET", health_path), timeout_s=None)
+    if reply.status != 200:
+        raise _Unhealthy(f"GET {health_path} answered {reply.status}")
+
+
+async def _read_model(dialer: Dialer, worker: Worker) -> dict[str, object]:
+    """What the worker says of its model.
+
+    Raises:
+        NotAWorker: none of the routes that an inference worker has answers as it would.
+    """
+    for path in MODEL_PATHS:
+        reply = await call_worker(dialer, worker, Call("GET", path), timeout_s=None)
+        info = reply.json() if reply.status == 200 else None
+        if isinstance(info, dict) and not MODEL_KEYS.isdisjoint(info):
+            return info
+        if reply.status in {401, 403}:
+            raise NotAWorker(
+                f"{worker.url}: GET {path} answered {reply.status}: register it with its api_key"
+            )
+    reply = await call_worker(dialer, worker, Call("GET", "/v1/models"), timeout_s=None)
+    listing = reply.json() if reply.status == 200 else None
+    if isinstance(listing, dict) and isinstance(listing.get("data"), list):
+        return {}
+    raise NotAWorker(
+        f"{worker.url} answers, but not as an inference worker: "
+        f"neither GET {MODEL_PATHS[0]} nor GET /v1/models describes a model"
+    )
+
+
+def _text(value: object) -> str | None:
+    """A version or path as a string; older builds and other engines may send a number."""
+    if value is None or isinstance(value, str):
+        return value
+    return str(value)

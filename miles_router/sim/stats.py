@@ -1,0 +1,74 @@
+"""What happened to a worker, as counters and as the last requests exactly as they came."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+from collections import Counter
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from miles_router.sim.http import Request
+
+SHOWN_BODY_BYTES = 65_536
+LIMIT_PATHS = 256
+LIMIT_ABORTS = 1_000
+
+
+def _shown(request: Request, body: bytes) -> dict[str, Any]:
+    return {
+        "method": request.method,
+        "target": request.raw_target.decode("latin-1"),
+        "http_version": request.http_version,
+        "headers": [
+            [name.decode("latin-1"), value.decode("latin-1")] for name, value in request.headers
+        ],
+        "body_bytes": len(body),
+        "body_sha256": hashlib.sha256(body).hexdigest(),
+        "body_base64": base64.b64encode(body[:SHOWN_BODY_BYTES]).decode(),
+    }
+
+
+@dataclass(slots=True)
+class Stats:
+    """Counters of one worker; `/sim/` requests are not counted."""
+
+    connections_open: int = 0
+    connections_total: int = 0
+    requests: Counter[str] = field(default_factory=Counter)
+    faults: Counter[str] = field(default_factory=Counter)
+    abort_requests: list[Any] = field(default_factory=list)
+    _last: dict[str, tuple[Request, bytes]] = field(default_factory=dict)
+
+    def note_request(self, request: Request) -> None:
+        """Count a request and keep its head."""
+        path = request.path
+        if path not in self.requests and len(self.requests) >= LIMIT_PATHS:
+            path = "(other)"
+        self.requests[path] += 1
+        self._last.pop(path, None)
+        self._last[path] = (request, b"")
+
+    def note_body(self, request: Request, body: bytes) -> None:
+        """Keep the body of a request noted before."""
+        if request.path in self._last:
+            self._last[request.path] = (request, body)
+
+    def note_abort(self, body: Any) -> None:
+        """Keep what was posted to /abort_request."""
+        if len(self.abort_requests) < LIMIT_ABORTS:
+            self.abort_requests.append(body)
+
+    def shown(self) -> dict[str, Any]:
+        """The counters and the last request of each path, newest last."""
+        last = {path: _shown(request, body) for path, (request, body) in self._last.items()}
+        return {
+            "connections_open": self.connections_open,
+            "connections_total": self.connections_total,
+            "requests": dict(self.requests),
+            "faults": dict(self.faults),
+            "abort_requests": self.abort_requests,
+            "last_request": next(reversed(last.values()), None),
+            "last_requests": last,
+        }

@@ -1,0 +1,138 @@
+"""What kind of request a path is, and what its body names."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from miles_router.core.request import (
+    CONTROL_PATHS,
+    OWN_PATHS,
+    PathClass,
+    classify,
+    is_generation,
+    matched_path,
+    rids_in,
+    wants_stream,
+)
+
+
+@pytest.mark.parametrize(
+    ("raw", "path"),
+    [
+        ("/generate", "/generate"),
+        ("/generate/", "/generate"),
+        ("//generate", "/generate"),
+        ("/./generate", "/generate"),
+        ("/x/../generate", "/generate"),
+        ("/%67enerate", "/generate"),
+        ("/x/%2e%2e/generate", "/generate"),
+        ("/generate%2F", "/generate"),
+        ("/%2567enerate", "/%67enerate"),  # decoded once, as a framework does
+        ("/", "/"),
+        ("", "/"),
+        ("//", "/"),
+        ("/../..", "/"),
+        ("/Generate", "/Generate"),
+    ],
+)
+def test_the_path_is_the_one_that_the_worker_would_match(raw: str, path: str) -> None:
+    assert matched_path(raw) == path
+
+
+@given(st.text(alphabet="/.%2eEfF\u0000a?", max_size=20))
+def test_matching_is_total_and_leaves_no_way_around(raw: str) -> None:
+    path = matched_path(raw)
+    assert path.startswith("/")
+    assert "//" not in path
+    assert ".." not in path.split("/")
+
+
+@pytest.mark.parametrize(
+    ("path", "label"),
+    [
+        ("/generate", PathClass.GENERATE),
+        ("/v1/chat/completions", PathClass.CHAT),
+        ("/v1/completions", PathClass.COMPLETIONS),
+        ("/v1/models", PathClass.OTHER),
+        ("/", PathClass.OTHER),
+        ("/workers", PathClass.OWN),
+        ("/workers/w1", PathClass.OWN),
+        ("/workersx", PathClass.OTHER),
+        ("/abort_request", PathClass.OWN),
+        ("/update_weights_from_disk", PathClass.CONTROL),
+        ("/update_weights_from_tensor", PathClass.CONTROL),
+        ("/update_weight_version", PathClass.CONTROL),
+        ("/hicache/storage-backend", PathClass.CONTROL),
+        ("/pause_generation", PathClass.CONTROL),
+        ("/pause_generationx", PathClass.OTHER),
+    ],
+)
+def test_the_class_of_a_path(path: str, label: PathClass) -> None:
+    assert classify(path) is label
+
+
+@pytest.mark.parametrize("path", sorted(CONTROL_PATHS | OWN_PATHS))
+@pytest.mark.parametrize("spelling", ["{}", "{}/", "/{}", "/x/..{}", "/%2e{}"])
+def test_no_spelling_of_a_guarded_path_is_relayed(path: str, spelling: str) -> None:
+    label = classify(matched_path(spelling.format(path)))
+    assert label is (PathClass.OWN if path in OWN_PATHS else PathClass.CONTROL)
+    assert not is_generation(path)
+
+
+@pytest.mark.parametrize("path", ["/generate", "/v1/responses", "/v1/embeddings", "/encode"])
+def test_generations_may_be_repeated(path: str) -> None:
+    assert is_generation(path)
+
+
+@pytest.mark.parametrize("path", ["/", "/v1/models", "/open_session", "/close_session"])
+def test_other_paths_may_not(path: str) -> None:
+    assert not is_generation(path)
+
+
+@pytest.mark.parametrize(
+    ("body", "rids"),
+    [
+        (b'{"rid": "a"}', ("a",)),
+        (b'{"rid": ["a", "b"], "text": ["x", "y"]}', ("a", "b")),
+        (b'{"text": "x"}', ()),
+        (b'{"rid": null}', ()),
+        (b'{"rid": []}', ()),
+        (b'{"rid": 7}', ()),
+        (b"", ()),
+        (b"[]", ()),
+        (b"rid=a", ()),
+        (b'{"rid": "a"', ()),
+        (b'{"rid": "\xff"}', ()),
+        (b"\xff\xfe", ()),
+        (b'{"x":' * 100_000, ()),
+        (b'{"rid": "a", "stream": 1}', ("a",)),  # one odd field hides no other
+        (b'{"rid": "a", "stream": "yes"}', ("a",)),
+    ],
+)
+def test_the_rids_that_a_body_names(body: bytes, rids: tuple[str, ...]) -> None:
+    assert rids_in(body) == rids
+
+
+@pytest.mark.parametrize(
+    ("body", "stream"),
+    [
+        (b'{"stream": true}', True),
+        (b'{"stream": false}', False),
+        (b'{"stream": null}', False),
+        (b"{}", False),
+        (b"", False),
+        (b'{"stream": true, "rid": 7}', True),
+        (b'{"stream": "\xff"}', False),
+    ],
+)
+def test_whether_a_body_asks_for_a_stream(body: bytes, stream: bool) -> None:
+    assert wants_stream(body) is stream
+
+
+@given(st.binary(max_size=40))
+def test_no_body_breaks_the_reading(body: bytes) -> None:
+    for text in (body, b'{"rid": "' + body + b'"}', b'{"stream": ' + body + b"}"):
+        assert isinstance(rids_in(text), tuple)
+        assert isinstance(wants_stream(text), bool)

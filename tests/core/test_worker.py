@@ -1,0 +1,48 @@
+"""What a worker says about itself."""
+
+from __future__ import annotations
+
+import pytest
+
+from miles_router.core.lifecycle import State
+from miles_router.core.urlrules import parse_worker_url
+from miles_router.core.worker import ProbeOutcome, ProbeReport, WorkerSpec, worker_id
+from tests.core.rig import bare_worker
+
+
+@pytest.mark.parametrize("state", State)
+def test_active_and_suspect_workers_are_routable(state: State) -> None:
+    worker = bare_worker(1)
+    worker.state = state
+    assert worker.is_routable is (state in {State.ACTIVE, State.SUSPECT})
+
+
+@pytest.mark.parametrize(
+    ("outcome", "passed", "answered"),
+    [
+        (ProbeOutcome.PASSED, True, True),
+        (ProbeOutcome.UNHEALTHY, False, True),
+        (ProbeOutcome.NOT_A_WORKER, False, True),
+        (ProbeOutcome.TIMEOUT, False, False),
+        (ProbeOutcome.UNREACHABLE, False, False),
+        (ProbeOutcome.BROKEN, False, False),
+    ],
+)
+def test_what_a_probe_outcome_means(outcome: ProbeOutcome, passed: bool, answered: bool) -> None:
+    report = ProbeReport(outcome, 0.0, 1.0)
+    assert (report.passed, report.answered) == (passed, answered)
+
+
+def test_the_id_depends_on_the_url_alone_whatever_its_spelling() -> None:
+    first = worker_id(parse_worker_url("http://LOCALHOST:80/"))
+    assert first == worker_id(parse_worker_url("http://localhost"))
+    assert first != worker_id(parse_worker_url("https://localhost"))
+    assert first == "w8605b8ba08c2"  # stable: clients keep ids across restarts of the router
+
+
+def test_the_key_of_a_worker_stays_out_of_its_repr() -> None:
+    worker = bare_worker(1)
+    worker.spec = WorkerSpec(worker.spec.url, api_key="sesame", extra={"token": "sesame"})
+    assert "sesame" not in repr(worker.spec)
+    assert "sesame" not in repr(worker)
+    assert worker.url in repr(worker)
