@@ -61,3 +61,9 @@ def flat_error(message: str, kind: str = "BadRequestError", status: int = 400) -
     """The error shape of the OpenAI routes and of malformed JSON."""
     body = {"object": "error", "message": message, "type": kind, "param": None, "code": status}
     return reply(body, status)
+
+
+def stream_error(message: str) -> dict[str, object]:
+    """The event that tells of an error once a stream has begun."""
+    kind = "invalid_request_error"
+    return {"error": {"message": message, "type": kind, "code": 400, "retryable": False}}

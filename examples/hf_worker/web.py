@@ -27,6 +27,7 @@ from .replies import (
     flat_error,
     parse_object,
     reply,
+    stream_error,
 )
 from .service import Progress, finished, is_healthy
 
@@ -85,11 +86,15 @@ def _add_generate(app: QuartTrio, service: Service) -> None:
 
 async def _stream(service: Service, intake: Intake) -> AsyncIterator[bytes]:
     engine, progress = service.engine, Progress(intake)
-    with engine.serving(intake.sequences):
-        while not progress.ended:
-            for index, seq, _ in await progress.news():
-                chunk = answer(seq, service.speller, engine.weight_version)
-                yield event({**chunk, "index": index} if intake.is_list else chunk)
+    try:
+        with engine.serving(intake.sequences):
+            while not progress.ended:
+                for index, seq, _ in await progress.news():
+                    chunk = answer(seq, service.speller, engine.weight_version)
+                    yield event({**chunk, "index": index} if intake.is_list else chunk)
+    except RequestError as error:
+        # Another request took the rid after this one was checked; the status is already sent.
+        yield event(stream_error(str(error)))
     yield STREAM_END
 
 

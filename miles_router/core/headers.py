@@ -7,7 +7,10 @@ stay repeated and in order.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
 
 Headers = list[tuple[bytes, bytes]]
 
@@ -68,7 +71,7 @@ def to_worker(
     if not forward_authorization:
         stop |= {b"authorization"}
     kept = [(key, value) for key, value in headers if key not in stop]
-    if api_key is not None and not forward_authorization:
+    if api_key is not None and first(kept, b"authorization") is None:
         kept.append((b"authorization", b"Bearer " + api_key.encode()))
     kept.append((REQUEST_ID_HEADER, request_id))
     return kept

@@ -4,7 +4,8 @@ This file must not know why a step is taken (that is `pool` and `health`) nor wh
 that is not in `TRANSITIONS` raises `IllegalTransition` and changes nothing.
 
     joining -> active <-> suspect -> quarantined -> probation -> active | stale
-    stale -> active; any serving or waiting state -> draining -> drained; everything -> removed
+    stale -> active; active or suspect -> stale (it restarted and lost its weights)
+    any serving or waiting state -> draining -> drained; everything -> removed
 
 Two words bundle states for everybody else: `ROUTABLE` workers may be given requests (suspect ones
 only where no active one is available), `PROBED` workers are watched by the health task.
@@ -72,6 +73,7 @@ TRANSITIONS: dict[State, dict[Trigger, State]] = {
         _T.FAILED: _S.SUSPECT,
         _T.FAILED_OUT: _S.QUARANTINED,
         _T.EJECT: _S.QUARANTINED,
+        _T.HOLD_STALE: _S.STALE,
         _T.READD: _S.ACTIVE,
         **_OUT_OF_SERVICE,
     },
@@ -80,6 +82,7 @@ TRANSITIONS: dict[State, dict[Trigger, State]] = {
         _T.FAILED: _S.SUSPECT,
         _T.FAILED_OUT: _S.QUARANTINED,
         _T.EJECT: _S.QUARANTINED,
+        _T.HOLD_STALE: _S.STALE,
         _T.READD: _S.SUSPECT,
         **_OUT_OF_SERVICE,
     },

@@ -39,13 +39,19 @@ class Pool(Roster):
 
     # -- membership ---------------------------------------------------------------------------
 
-    def add(self, spec: WorkerSpec, now: float) -> Worker:
-        """Register the worker of `spec`; a known one that is out comes back through probation."""
+    def add(self, spec: WorkerSpec, now: float, *, lifts_hold: bool = True) -> Worker:
+        """Register the worker of `spec`; a known one that is out comes back through probation.
+
+        What `spec` leaves open (key, labels) keeps its value. An operator's quarantine is lifted
+        only where the caller may (`lifts_hold`).
+        """
         known = self.workers.get(worker_id(spec.url))
         if known is None:
             return self._join(spec, now)
-        known.spec = spec
+        known.spec = spec.merged_over(known.spec)
         known.addresses = spec.addresses
+        if known.is_held and not lifts_hold:
+            return known
         known.is_leaving = False
         known.is_held = False
         known.drain_deadline = None
@@ -93,8 +99,12 @@ class Pool(Roster):
     def quarantine(self, worker: Worker, now: float, *, reason: str = "") -> None:
         """Take `worker` out until an operator releases it."""
         why = f"by an operator: {reason}" if reason else "by an operator"
+        before = worker.state
         self.step(worker, Trigger.QUARANTINE, why, now)
         worker.is_held = True
+        if before is State.QUARANTINED:  # no step, but news: probes do not bring it back any more
+            worker.reason = why
+            self.emit(worker, before, now)
 
     def release(self, worker: Worker, now: float) -> None:
         """Let a quarantined worker back on probation, or a stale one serve as it is."""
@@ -103,6 +113,8 @@ class Pool(Roster):
         worker.passes_in_row = 0
         if worker.state is State.ACTIVE:
             self._note_version(worker, worker.weight_version, now)
+            if not self.others_serve(worker):
+                self.versions.renew(worker.weight_version)
         self.probe_soon(worker)
 
     def _note_emptied(self, worker: Worker, now: float) -> None:
@@ -137,6 +149,7 @@ class Pool(Roster):
         if report.passed:
             self._note_passed(worker, report, now)
         else:
+            worker.fault_counted = False
             self._note_failed(worker, verdict, now)
 
     def note_fault(self, worker: Worker, fault: WorkerFault, now: float) -> None:
@@ -145,9 +158,13 @@ class Pool(Roster):
         if worker.state is State.REMOVED:
             return
         verdict = health.judge_fault(worker, fault, self._limits)
+        if verdict.trigger is None:
+            return
+        if worker.fault_counted and verdict.trigger is not Trigger.EJECT:
+            return  # requests that fail together are one failure; the next probe tells more
+        worker.fault_counted = True
         self._note_failed(worker, verdict, now)
-        if verdict.trigger is not None:
-            self.probe_soon(worker)
+        self.probe_soon(worker)
 
     def _note_failed(self, worker: Worker, verdict: Verdict, now: float) -> None:
         if verdict.trigger is None:
@@ -162,11 +179,15 @@ class Pool(Roster):
         worker.failures_in_row = 0
         worker.passes_in_row += 1
         worker.model_path = report.model_path
-        if worker.is_routable:
-            self._note_version(worker, report.weight_version, now)
-        worker.weight_version = report.weight_version
+        worker.fault_counted = False
+        previous, worker.weight_version = worker.weight_version, report.weight_version
         if worker.is_held:
             return
+        if worker.is_routable:
+            if self._came_back_stale(worker, previous):
+                self._hold_stale(worker, now)
+                return
+            self._note_version(worker, report.weight_version, now)
         if worker.state is State.QUARANTINED:
             worker.passes_in_row = 1
         self.step(worker, Trigger.PASSED, "probe passed", now)
@@ -185,11 +206,34 @@ class Pool(Roster):
             worker.passes_in_row = max(worker.passes_in_row, self._limits.successes)
             self._note_version(worker, version, now)
         else:
-            reason = f"weight version {version!r} is not the newest, {self.versions.newest!r}"
-            self.step(worker, Trigger.HOLD_STALE, reason, now)
+            self._hold_stale(worker, now)
+
+    def _hold_stale(self, worker: Worker, now: float) -> None:
+        newest = self.versions.newest
+        reason = f"weight version {worker.weight_version!r} is not the newest, {newest!r}"
+        self.step(worker, Trigger.HOLD_STALE, reason, now)
+        worker.reason = reason
+
+    def _came_back_stale(self, worker: Worker, previous: str | None) -> bool:
+        """Whether a serving worker restarted unnoticed and lost its weights.
+
+        A version that changed to one that arrived before it, or that changed across failed probes
+        to one that is not the newest, is not an update. A worker that keeps its version while
+        others are updated is left alone: updates roll through a pool.
+        """
+        version = worker.weight_version
+        if version == previous:
+            return False
+        went_back = self.versions.arrived_before(version, previous)
+        others = self.others_serve(worker)
+        if not went_back and worker.state is not State.SUSPECT:
+            return False
+        return not self.versions.may_serve(version, others_serve=others)
 
     def note_weight_version(self, worker: Worker, version: str, now: float) -> None:
         """Take in the weight version that an answer of `worker` carried."""
+        if self.versions.arrived_before(version, worker.weight_version):
+            return  # the answer began before an update that is known already
         worker.weight_version = version
         if worker.is_routable:
             self._note_version(worker, version, now)

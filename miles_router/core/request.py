@@ -146,15 +146,54 @@ _STREAMING = msgspec.json.Decoder(_Streaming)
 _NO_SUCH_BODY = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 
 
+class _Prompts(msgspec.Struct):
+    text: msgspec.Raw = msgspec.Raw(b"")
+    input_ids: msgspec.Raw = msgspec.Raw(b"")
+
+
+_PROMPTS = msgspec.json.Decoder(_Prompts)
+_ITEMS = msgspec.json.Decoder(list[msgspec.Raw])
+
+
+def _begins_list(raw: msgspec.Raw) -> bool:
+    return bytes(memoryview(raw)[:1]) == b"["
+
+
+def _batch_size(body: bytes) -> int | None:
+    """How many prompts `body` holds as a list; None for a single prompt."""
+    try:
+        prompts = _PROMPTS.decode(body)
+        for raw, is_nested in ((prompts.text, False), (prompts.input_ids, True)):
+            if _begins_list(raw):
+                items = _ITEMS.decode(raw)
+                if not is_nested or (items and _begins_list(items[0])):
+                    return len(items)
+    except _NO_SUCH_BODY:
+        pass
+    return None
+
+
 def rids_in(body: bytes) -> tuple[str, ...]:
-    """The request ids that a JSON body names; empty if it names none or is no such body."""
+    """The ids under which a worker runs a JSON body; empty if it names none or is no such body.
+
+    A batch with one string for `rid` runs as rid_0, rid_1, ... (SGLang 0.5.23, io_struct.py), and a
+    worker aborts only what it is told by exactly such an id (tokenizer_manager.py).
+    """
     try:
         rid = _NAMED.decode(body).rid
     except _NO_SUCH_BODY:
         return ()
     if rid is None:
         return ()
-    return (rid,) if isinstance(rid, str) else tuple(rid)
+    if not isinstance(rid, str):
+        return tuple(rid)
+    size = _batch_size(body)
+    return (rid,) if size is None else tuple(f"{rid}_{index}" for index in range(size))
+
+
+def is_batch(body: bytes) -> bool:
+    """Whether a JSON body holds several prompts, so that its answer is a list."""
+    return _batch_size(body) is not None
 
 
 def wants_stream(body: bytes) -> bool:

@@ -9,9 +9,10 @@ Invariant: a step that the table does not have raises and changes nothing.
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import TYPE_CHECKING
 
-from miles_router.core.lifecycle import State, Trigger, next_state
+from miles_router.core.lifecycle import ROUTABLE, State, Trigger, next_state
 from miles_router.core.urlrules import parse_worker_url
 from miles_router.core.versions import VersionHistory
 from miles_router.core.worker import NEVER_S, Worker, worker_id
@@ -61,6 +62,10 @@ class Roster:
     def count(self, *states: State) -> int:
         """How many workers are in one of `states`."""
         return sum(worker.state in states for worker in self.workers.values())
+
+    def states(self) -> dict[str, int]:
+        """How many workers are in each state that has any."""
+        return dict(Counter(worker.state.value for worker in self.workers.values()))
 
     def due_probes(self, now: float) -> list[Worker]:
         """Workers whose next probe is due and that are not being probed."""
@@ -114,6 +119,10 @@ class Roster:
         if after is State.REMOVED:
             del self.workers[worker.id]
         self.admission.refresh(worker)
+        if before in ROUTABLE and not self.count(*ROUTABLE):
+            for other in self.workers.values():  # what was stale may count as newest from here on
+                if other.state is State.STALE:
+                    self.probe_soon(other)
         self.emit(worker, before, now)
         self.admission.dispatch(now)
 

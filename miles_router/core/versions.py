@@ -39,6 +39,22 @@ class VersionHistory:
             self._arrived.popitem(last=False)
         return True
 
+    def arrived_before(self, version: str | None, other: str | None) -> bool:
+        """Whether both have arrived, `version` first."""
+        if version is None or other is None or version == other:
+            return False
+        for arrived in self._arrived:
+            if arrived == version:
+                return other in self._arrived
+            if arrived == other:
+                return False
+        return False
+
+    def renew(self, version: str | None) -> None:
+        """Make `version` the newest again: an operator says that it is."""
+        if version is not None and version in self._arrived:
+            self._arrived.move_to_end(version)
+
     def may_serve(self, version: str | None, *, others_serve: bool) -> bool:
         """Whether a worker with `version` may be given requests.
 

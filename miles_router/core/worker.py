@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from hashlib import sha256
 from typing import TYPE_CHECKING
@@ -44,11 +44,10 @@ class ProbeReport:
 
     @property
     def answered(self) -> bool:
-        """Some HTTP answer came back: the worker is there, whatever it said."""
+        """An inference worker answered, whatever it said; another service does not count."""
         return self.outcome in {
             ProbeOutcome.PASSED,
             ProbeOutcome.UNHEALTHY,
-            ProbeOutcome.NOT_A_WORKER,
         }
 
 
@@ -62,6 +61,15 @@ class WorkerSpec:
     worker_type: str = "regular"
     extra: dict[str, object] = field(default_factory=dict)
     addresses: tuple[Address, ...] = ()
+
+    def merged_over(self, older: WorkerSpec) -> WorkerSpec:
+        """This registration, with what it leaves open taken from an older one."""
+        return replace(
+            self,
+            api_key=older.api_key if self.api_key is None else self.api_key,
+            labels={**older.labels, **self.labels},
+            extra={**older.extra, **self.extra},
+        )
 
     def __repr__(self) -> str:  # the key stays out of logs and tracebacks
         return f"WorkerSpec(url={str(self.url)!r}, worker_type={self.worker_type!r})"
@@ -91,6 +99,7 @@ class Worker:
     is_probing: bool = False
     next_probe_at: float = NEVER_S
     last_bytes_at: float = NEVER_S  # when the worker last sent answer bytes of a real request
+    fault_counted: bool = False  # a failed request since the last probe counted as a failure
     is_held: bool = False  # quarantined by an operator: probes do not bring it back
     is_leaving: bool = False  # to be forgotten as soon as it is empty
     drain_deadline: float | None = None

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 REPLAY_BYTES = 4 * 1024 * 1024
 
 
-class ClientGone(Exception):  # noqa: N818  an event, not a failure of anybody
+class ClientGone(Exception):
     """The client closed its connection."""
 
 
@@ -35,6 +35,7 @@ class RequestBody:
         self.is_chunked = first(headers, b"transfer-encoding") is not None
         self.prefix = b""
         self.is_whole = False
+        self.is_replayable = False
         self._receive = receive
         self._max_bytes = max_bytes
         self._seen_bytes = 0
@@ -63,6 +64,7 @@ class RequestBody:
         while not self.is_whole and self._seen_bytes <= REPLAY_BYTES:
             parts.append(await self._next())
         self.prefix = b"".join(parts)
+        self.is_replayable = self.is_whole
 
     async def rest(self) -> AsyncIterator[bytes]:
         """The pieces after `prefix`, as they arrive; may be iterated once."""
@@ -87,12 +89,30 @@ class RequestBody:
         while (await self._receive())["type"] != "http.disconnect":
             pass
 
+    @property
+    def _is_framed_in_chunks(self) -> bool:
+        return not self.is_replayable and self.declared_bytes is None
+
     def framing(self) -> Headers:
         """The headers that frame this body on the way to the worker."""
-        if self.is_whole:
+        if self.is_replayable:
             if self.declared_bytes is None and not self.is_chunked:
                 return []
             return [(b"content-length", b"%d" % self._seen_bytes)]
         if self.declared_bytes is not None:
             return [(b"content-length", b"%d" % self.declared_bytes)]
         return [(b"transfer-encoding", b"chunked")]
+
+    def framed(self, piece: bytes) -> bytes:
+        """`piece` as it goes on the wire."""
+        if self._is_framed_in_chunks and piece:
+            return b"%x\r\n%b\r\n" % (len(piece), piece)
+        return piece
+
+    def framed_prefix(self) -> bytes:
+        """What was read ahead, as it goes on the wire."""
+        return self.framed(self.prefix)
+
+    def framed_end(self) -> bytes:
+        """What ends the body on the wire."""
+        return b"0\r\n\r\n" if self._is_framed_in_chunks else b""

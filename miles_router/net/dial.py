@@ -125,5 +125,3 @@ class Dialer:
             stream.socket.close()
             raise
         return tls
-
-

@@ -34,7 +34,7 @@ MODEL_PATHS = ("/model_info", "/get_model_info")
 MODEL_KEYS = frozenset({"model_path", "weight_version", "is_generation", "served_model_name"})
 
 
-class _Unhealthy(Exception):  # noqa: N818  carries the reason within this file
+class _Unhealthy(Exception):
     pass
 
 

@@ -57,4 +57,6 @@ def broken_answers(url: str) -> Iterator[None]:
         raise WorkerBroke(f"{url}: the answer is not HTTP ({error})") from error
     except BROKEN_CONNECTION as error:
         reason = error.__cause__ or error
-        raise WorkerBroke(f"{url}: the connection broke ({reason or type(reason).__name__})") from error
+        raise WorkerBroke(
+            f"{url}: the connection broke ({str(reason) or type(reason).__name__})"
+        ) from error

@@ -213,7 +213,13 @@ def request_head(
     method: str, target: bytes, authority: str, headers: Headers, *, framing: Headers
 ) -> bytes:
     """The bytes of a request line and its headers. `framing` is content-length or the like."""
-    parts = [method.encode("ascii"), b" ", target, b" HTTP/1.1\r\nhost: ", authority.encode("ascii")]
+    parts = [
+        method.encode("ascii"),
+        b" ",
+        target,
+        b" HTTP/1.1\r\nhost: ",
+        authority.encode("ascii"),
+    ]
     for name, value in (*headers, *framing):
         parts += (b"\r\n", name, b": ", value)
     parts.append(b"\r\n\r\n")

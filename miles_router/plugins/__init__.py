@@ -1,1 +1,1 @@
-"""Room."""
+"""Middleware: ASGI classes that users put around the router with `--middleware`."""

@@ -147,11 +147,13 @@ class AnswerWriter:
     def routed_experts(self, generation: Generation, *, version: str) -> str | None:
         """The routed experts of a finished generation in wire form, made once.
 
-        None unless the request asked for them and the worker has them switched on.
+        None unless the request asked for them, the worker has them switched on and it ran.
         """
         item = generation.item
         if self.router is None or not item.return_routed_experts or generation.is_reduced:
             return None
+        if not generation.weight_version:
+            return None  # Nothing was ever fed to the model.
         if generation.routed_experts is not None:
             return generation.routed_experts
         fed = [*item.prompt_ids, *generation.output_ids][:-1]

@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from miles_router.sim.worker import Worker
 
 SGLANG_VERSION = "0.5.23"
+HEALTH_TIMEOUT_S = 20.0
+"""SGLANG_HEALTH_CHECK_TIMEOUT's default: so long /health waits for its token before it says 503."""
 
 _FLUSHED = (
     "Cache flushed.\nPlease check backend logs for more details. "
@@ -24,8 +26,11 @@ _BUSY = "Flush cache failed: there are running or waiting requests.\n"
 
 
 async def _health(worker: Worker, _request: Request) -> Reply:
+    """SGLang generates a token for its health, which waits at the gate as any request does."""
     await trio.sleep(worker.settings.health_delay_s)
-    return Reply(200)
+    with trio.move_on_after(HEALTH_TIMEOUT_S) as waiting:
+        await worker.wait_open()
+    return Reply(503 if waiting.cancelled_caught else 200)
 
 
 async def _ready(worker: Worker, _request: Request) -> Reply:

@@ -64,10 +64,10 @@ async def _echo(_worker: Worker, request: Request) -> Reply:
 
 
 async def _dribble(size: int, piece_bytes: int, delay_s: float) -> AsyncGenerator[bytes, None]:
-    for piece in _pieces(size, piece_bytes):
-        yield piece
-        if delay_s:
+    for place, piece in enumerate(_pieces(size, piece_bytes)):
+        if delay_s and place:
             await trio.sleep(delay_s)
+        yield piece
 
 
 async def _bytes(_worker: Worker, request: Request) -> Reply:

@@ -217,8 +217,12 @@ class Engine:
         )
 
     def abort(self, rid: str, *, abort_all: bool, now: float) -> list[Generation]:
-        """End what runs or waits and whose id starts with `rid`; what is held is not known yet."""
-        if not rid and not abort_all:
+        """End what runs or waits and whose id starts with `rid`; what is held goes on waiting.
+
+        SGLang 0.5.23 forwards an abort only if `rid` itself is a live id; the prefix then reaches
+        others. So the id of a batch, whose items are `rid_0`, `rid_1`, aborts nothing.
+        """
+        if not abort_all and rid not in self.live:
             return []
         chosen = [
             generation

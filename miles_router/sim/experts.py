@@ -66,11 +66,18 @@ class ExpertRouter:
         )
         layers = np.arange(1, self.num_layers + 1, dtype=np.uint64) * _ODD_LAYER
         per_layer = _mixed(mixed[:, None] + layers[None, :])
-        first = (per_layer & np.uint64(0xFFFFFFFF)) % np.uint64(self.num_experts)
         widest = max(1, (self.num_experts - 1) // max(1, self.top_k - 1))
-        stride = np.uint64(1) + (per_layer >> np.uint64(33)) % np.uint64(widest)
-        chosen = first[:, :, None] + stride[:, :, None] * np.arange(self.top_k, dtype=np.uint64)
-        return (chosen % np.uint64(self.num_experts)).astype("<i4")
+        # Multiplying and shifting scales 32 random bits to a range without a slow division.
+        half = np.uint64(32)
+        first = (((per_layer >> half) * np.uint64(self.num_experts)) >> half).astype("<i4")
+        low = per_layer & np.uint64(0xFFFFFFFF)
+        stride = ((low * np.uint64(widest)) >> half).astype("<i4") + np.int32(1)
+        chosen: NDArray[np.int32] = first[:, :, None] + stride[:, :, None] * np.arange(
+            self.top_k, dtype="<i4"
+        )
+        # All strides together stay below num_experts: one subtraction wraps, nothing repeats.
+        chosen -= (chosen >= self.num_experts) * np.int32(self.num_experts)
+        return chosen
 
 
 def encode_rows(rows: NDArray[np.int32]) -> str:

@@ -39,14 +39,11 @@ _STATUS_MESSAGES = {429: "Too many requests.", 503: "The request queue is full."
 @asynccontextmanager
 async def _opened(body: bytes | AsyncGenerator[bytes, None]) -> AsyncIterator[AsyncIterator[bytes]]:
     """The body as pieces; a generator is closed at the end, whatever happens."""
-    if isinstance(body, bytes):
-        yield _single(body)
-        return
-    async with aclosing(body) as pieces:
+    async with aclosing(_single(body) if isinstance(body, bytes) else body) as pieces:
         yield pieces
 
 
-async def _single(body: bytes) -> AsyncIterator[bytes]:
+async def _single(body: bytes) -> AsyncGenerator[bytes, None]:
     yield body
 
 

@@ -74,7 +74,9 @@ async def serve_stream(
             nursery.cancel_scope.cancel()
     finally:
         worker.stats.connections_open -= 1
-        await trio.aclose_forcefully(stream)
+        # Shielded, because a Cancelled raised here would hide what went wrong above.
+        with trio.CancelScope(shield=True):
+            await trio.aclose_forcefully(stream)
 
 
 async def open_listener(host: str, port: int) -> trio.SocketListener:

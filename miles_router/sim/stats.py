@@ -16,7 +16,25 @@ LIMIT_PATHS = 256
 LIMIT_ABORTS = 1_000
 
 
-def _shown(request: Request, body: bytes) -> dict[str, Any]:
+@dataclass(frozen=True, slots=True)
+class _Seen:
+    """A request without its connection, and of its body what is worth keeping."""
+
+    head: dict[str, Any]
+    body_bytes: int = 0
+    body_sha256: str = hashlib.sha256().hexdigest()
+    body_start: bytes = b""
+
+    def shown(self) -> dict[str, Any]:
+        return {
+            **self.head,
+            "body_bytes": self.body_bytes,
+            "body_sha256": self.body_sha256,
+            "body_base64": base64.b64encode(self.body_start).decode(),
+        }
+
+
+def _head(request: Request) -> dict[str, Any]:
     return {
         "method": request.method,
         "target": request.raw_target.decode("latin-1"),
@@ -24,9 +42,6 @@ def _shown(request: Request, body: bytes) -> dict[str, Any]:
         "headers": [
             [name.decode("latin-1"), value.decode("latin-1")] for name, value in request.headers
         ],
-        "body_bytes": len(body),
-        "body_sha256": hashlib.sha256(body).hexdigest(),
-        "body_base64": base64.b64encode(body[:SHOWN_BODY_BYTES]).decode(),
     }
 
 
@@ -39,7 +54,7 @@ class Stats:
     requests: Counter[str] = field(default_factory=Counter)
     faults: Counter[str] = field(default_factory=Counter)
     abort_requests: list[Any] = field(default_factory=list)
-    _last: dict[str, tuple[Request, bytes]] = field(default_factory=dict)
+    _last: dict[str, _Seen] = field(default_factory=dict)
 
     def note_request(self, request: Request) -> None:
         """Count a request and keep its head."""
@@ -48,12 +63,14 @@ class Stats:
             path = "(other)"
         self.requests[path] += 1
         self._last.pop(path, None)
-        self._last[path] = (request, b"")
+        self._last[path] = _Seen(_head(request))
 
     def note_body(self, request: Request, body: bytes) -> None:
         """Keep the body of a request noted before."""
         if request.path in self._last:
-            self._last[request.path] = (request, body)
+            digest = hashlib.sha256(body).hexdigest()
+            start = body[:SHOWN_BODY_BYTES]
+            self._last[request.path] = _Seen(_head(request), len(body), digest, start)
 
     def note_abort(self, body: Any) -> None:
         """Keep what was posted to /abort_request."""
@@ -62,7 +79,7 @@ class Stats:
 
     def shown(self) -> dict[str, Any]:
         """The counters and the last request of each path, newest last."""
-        last = {path: _shown(request, body) for path, (request, body) in self._last.items()}
+        last = {path: seen.shown() for path, seen in self._last.items()}
         return {
             "connections_open": self.connections_open,
             "connections_total": self.connections_total,

@@ -145,8 +145,7 @@ class Worker:
         for generation in generations:
             self._tickets[generation] = ticket
         try:
-            while not self._gate.is_set():
-                await self._gate.wait()
+            await self.wait_open()
         except trio.Cancelled:
             self._leave(ticket, client_gone=True)
             raise
@@ -154,6 +153,11 @@ class Worker:
         self._notify([generation for generation in generations if generation.is_finished])
         self._work.set()
         return ticket
+
+    async def wait_open(self) -> None:
+        """Return when requests are let in: neither paused nor about to load weights."""
+        while not self._gate.is_set():
+            await self._gate.wait()
 
     def _leave(self, ticket: Ticket, *, client_gone: bool) -> None:
         for generation in ticket.generations:

@@ -50,6 +50,15 @@ def test_the_least_recently_used_key_goes_first() -> None:
     assert [table.home(key, 3.0) for key in (A, B, C)] == ["w1", None, "w1"]
 
 
+def test_settling_again_is_a_use() -> None:
+    table = AffinityTable(ttl_s=60.0, max_keys=2)
+    table.settle(A, "w1", 0.0)
+    table.settle(B, "w1", 1.0)
+    table.settle(A, "w2", 2.0)
+    table.settle(C, "w1", 3.0)
+    assert [table.home(key, 3.0) for key in (A, B, C)] == ["w2", None, "w1"]
+
+
 @given(
     st.lists(st.tuples(st.sampled_from([A, B, C, D]), st.floats(0.0, 30.0), st.booleans())),
     st.integers(1, 3),

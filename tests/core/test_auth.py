@@ -16,13 +16,14 @@ NOBODY = Gatekeeper(admin_token=None, api_keys={})
 TOKEN_ONLY = Gatekeeper(admin_token="root", api_keys={})
 ONE_TENANT = Gatekeeper(admin_token=None, api_keys={"k1": "red", "k2": "red"})
 TWO_TENANTS = Gatekeeper(admin_token=None, api_keys={"k1": "red", "k2": "blue"})
+ONE_TENANT_AND_TOKEN = Gatekeeper(admin_token="root", api_keys={"k1": "red"})
 BOTH = Gatekeeper(admin_token="root", api_keys={"k1": "red", "k2": "blue"})
 
 RED, RED_ADMIN = Caller("red"), Caller("red", is_admin=True)
 DEFAULT, ADMIN = Caller(), Caller(is_admin=True)
 SECRETS = [None, "wrong", "k1", "root"]
 
-TABLE = [
+TABLE: list[tuple[Gatekeeper, Role, list[Caller | type[Exception]]]] = [
     # keeper, role, answers to: no credential, an unknown one, key k1, the admin token
     (NOBODY, Role.OPEN, [DEFAULT, DEFAULT, DEFAULT, DEFAULT]),
     (NOBODY, Role.ROLLOUT, [ADMIN, ADMIN, ADMIN, ADMIN]),
@@ -32,6 +33,8 @@ TABLE = [
     (TOKEN_ONLY, Role.ADMIN, [Unauthorized, Unauthorized, Unauthorized, ADMIN]),
     (ONE_TENANT, Role.ROLLOUT, [Unauthorized, Unauthorized, RED_ADMIN, Unauthorized]),
     (ONE_TENANT, Role.ADMIN, [Unauthorized, Unauthorized, RED_ADMIN, Unauthorized]),
+    (ONE_TENANT_AND_TOKEN, Role.ROLLOUT, [Unauthorized, Unauthorized, RED, ADMIN]),
+    (ONE_TENANT_AND_TOKEN, Role.ADMIN, [Unauthorized, Unauthorized, Forbidden, ADMIN]),
     (TWO_TENANTS, Role.ROLLOUT, [Unauthorized, Unauthorized, RED, Unauthorized]),
     (TWO_TENANTS, Role.ADMIN, [Unauthorized, Unauthorized, RED, Unauthorized]),
     (BOTH, Role.OPEN, [DEFAULT, DEFAULT, RED, ADMIN]),

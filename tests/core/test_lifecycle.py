@@ -157,5 +157,5 @@ def test_only_admission_release_or_recovery_lead_to_a_routable_state() -> None:
 
 def test_the_bundles() -> None:
     assert {State.ACTIVE, State.SUSPECT} == ROUTABLE
-    assert PROBED == set(State) - {State.REMOVED}
+    assert set(State) - {State.REMOVED} == PROBED
     assert {State.DRAINING, State.DRAINED, State.REMOVED} == LEAVING

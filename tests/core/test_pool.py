@@ -2,22 +2,24 @@
 
 from __future__ import annotations
 
+from ipaddress import IPv4Address
+
 import pytest
 
 from miles_router.core.lifecycle import State
 from miles_router.core.worker import ProbeOutcome, WorkerSpec
 from miles_router.errors import IllegalTransition
-from tests.core.rig import Change, Rig
+from tests.core.rig import Change, Rig, state_of
 
 
 def test_a_worker_joins_by_its_first_good_probe() -> None:
     rig = Rig()
     worker = rig.add(1)
-    assert worker.state is State.JOINING
+    assert state_of(worker) is State.JOINING
     rig.fails(worker, ProbeOutcome.UNREACHABLE, times=20)
-    assert worker.state is State.JOINING  # it may still be loading its weights
+    assert state_of(worker) is State.JOINING  # it may still be loading its weights
     rig.passes(worker)
-    assert worker.state is State.ACTIVE
+    assert state_of(worker) is State.ACTIVE
     assert rig.changes(worker) == [
         Change(None, "joining", "registered"),
         Change("joining", "active", "joined"),
@@ -59,7 +61,7 @@ def test_removing_a_busy_worker_lets_it_finish_what_it_has(deadline_s: float | N
     worker = rig.joined(1)
     lease = rig.lease()
     rig.pool.remove(worker, rig.now, deadline_s=deadline_s)
-    assert worker.state is State.DRAINING
+    assert state_of(worker) is State.DRAINING
     assert rig.pool.listed == []
     assert rig.ask().lease is None  # nothing new
     assert rig.pool.due_drains(rig.now + 29.9) == []
@@ -84,12 +86,12 @@ def test_a_drained_worker_finishes_and_stays_known() -> None:
     worker = rig.joined(1)
     leases = rig.load(worker, 2)
     rig.pool.drain(worker, rig.now, deadline_s=5.0)
-    assert worker.state is State.DRAINING
+    assert state_of(worker) is State.DRAINING
     assert rig.ask().lease is None
     leases[0].release(rig.now)
-    assert worker.state is State.DRAINING
+    assert state_of(worker) is State.DRAINING
     leases[1].release(rig.now)
-    assert worker.state is State.DRAINED
+    assert state_of(worker) is State.DRAINED
     assert worker.drain_deadline is None
     assert rig.changes(worker)[-2:] == [
         Change("active", "draining", "drained by an operator"),
@@ -101,7 +103,7 @@ def test_draining_an_idle_worker_is_done_at_once() -> None:
     rig = Rig()
     worker = rig.joined(1)
     rig.pool.drain(worker, rig.now, deadline_s=5.0)
-    assert worker.state is State.DRAINED
+    assert state_of(worker) is State.DRAINED
     assert rig.pool.due_drains(rig.now + 99) == []
 
 
@@ -126,7 +128,7 @@ def test_undrain_lets_a_healthy_worker_serve_at_once(busy: bool) -> None:
     rig.pool.drain(worker, rig.now, deadline_s=5.0)
     before = rig.events.last_seq
     rig.pool.undrain(worker, rig.now)
-    assert worker.state is State.ACTIVE
+    assert state_of(worker) is State.ACTIVE
     assert worker.drain_deadline is None
     assert [c.to_state for c in rig.changes(worker, after=before)] == ["probation", "active"]
 
@@ -137,9 +139,9 @@ def test_undrain_of_a_worker_that_failed_meanwhile_waits_for_good_probes() -> No
     rig.pool.drain(worker, rig.now)
     rig.fails(worker)
     rig.pool.undrain(worker, rig.now)
-    assert worker.state is State.PROBATION
+    assert state_of(worker) is State.PROBATION
     rig.passes(worker, times=2)
-    assert worker.state is State.ACTIVE
+    assert state_of(worker) is State.ACTIVE
 
 
 def test_undrain_takes_a_removal_back() -> None:
@@ -150,7 +152,7 @@ def test_undrain_takes_a_removal_back() -> None:
     rig.pool.undrain(worker, rig.now)
     lease.release(rig.now)
     assert rig.pool.listed == [worker]
-    assert worker.state is State.ACTIVE
+    assert state_of(worker) is State.ACTIVE
 
 
 def test_a_quarantine_by_an_operator_holds_against_good_probes_until_release() -> None:
@@ -159,13 +161,13 @@ def test_a_quarantine_by_an_operator_holds_against_good_probes_until_release() -
     rig.pool.quarantine(worker, rig.now, reason="odd answers")
     assert rig.changes(worker)[-1] == Change("active", "quarantined", "by an operator: odd answers")
     rig.passes(worker, times=10)
-    assert worker.state is State.QUARANTINED
+    assert state_of(worker) is State.QUARANTINED
     rig.pool.release(worker, rig.now)
-    assert worker.state is State.PROBATION
+    assert state_of(worker) is State.PROBATION
     rig.passes(worker)
-    assert worker.state is State.PROBATION  # good probes while it was held do not count
+    assert state_of(worker) is State.PROBATION  # good probes while it was held do not count
     rig.passes(worker)
-    assert worker.state is State.ACTIVE
+    assert state_of(worker) is State.ACTIVE
 
 
 @pytest.mark.parametrize("busy", [True, False])
@@ -179,10 +181,10 @@ def test_a_held_worker_stays_held_through_drain_and_undrain(busy: bool) -> None:
     rig.pool.drain(worker, rig.now)
     rig.pool.undrain(worker, rig.now)
     rig.passes(worker, times=5)
-    assert worker.state is State.QUARANTINED
+    assert state_of(worker) is State.QUARANTINED
     rig.pool.release(worker, rig.now)
     rig.passes(worker, times=2)
-    assert worker.state is State.ACTIVE
+    assert state_of(worker) is State.ACTIVE
 
 
 def test_an_operators_quarantine_holds_a_worker_that_failed_before() -> None:
@@ -191,7 +193,7 @@ def test_an_operators_quarantine_holds_a_worker_that_failed_before() -> None:
     rig.fails(worker, ProbeOutcome.UNREACHABLE, times=3)
     rig.pool.quarantine(worker, rig.now)
     rig.passes(worker, times=5)
-    assert worker.state is State.QUARANTINED
+    assert state_of(worker) is State.QUARANTINED
 
 
 @pytest.mark.parametrize("command", ["quarantine", "drain"])
@@ -213,9 +215,9 @@ def test_registering_again_brings_a_quarantined_worker_to_probation() -> None:
     assert rig.add(1) is worker
     assert rig.changes(worker)[-1] == Change("quarantined", "probation", "registered again")
     rig.passes(worker)
-    assert worker.state is State.PROBATION
+    assert state_of(worker) is State.PROBATION
     rig.passes(worker)
-    assert worker.state is State.ACTIVE
+    assert state_of(worker) is State.ACTIVE
 
 
 def test_registering_again_takes_a_removal_in_progress_back() -> None:
@@ -224,7 +226,7 @@ def test_registering_again_takes_a_removal_in_progress_back() -> None:
     lease = rig.lease()
     rig.pool.remove(worker, rig.now, deadline_s=1.0)
     assert rig.add(1) is worker
-    assert worker.state is State.PROBATION
+    assert state_of(worker) is State.PROBATION
     assert rig.pool.listed == [worker]
     lease.release(rig.now)
     assert rig.pool.listed == [worker]
@@ -238,9 +240,9 @@ def test_registering_again_brings_a_drained_worker_to_probation_for_new_good_pro
     rig.pool.drain(worker, rig.now)
     rig.add(1)
     rig.passes(worker)
-    assert worker.state is State.PROBATION
+    assert state_of(worker) is State.PROBATION
     rig.passes(worker)
-    assert worker.state is State.ACTIVE
+    assert state_of(worker) is State.ACTIVE
 
 
 def test_registering_an_active_worker_again_changes_nothing_but_asks_it_at_once() -> None:
@@ -250,9 +252,32 @@ def test_registering_an_active_worker_again_changes_nothing_but_asks_it_at_once(
     rig.pool.end_probe(worker)
     seq = rig.events.last_seq
     rig.add(1, worker_type="decode")
-    assert worker.state is State.ACTIVE
+    assert state_of(worker) is State.ACTIVE
     assert worker.spec.worker_type == "decode"  # what was registered last is what counts
     assert rig.events.last_seq == seq
+    assert rig.pool.due_probes(rig.now) == [worker]
+
+
+def test_a_worker_is_dialled_at_the_addresses_of_its_last_registration() -> None:
+    rig = Rig()
+    worker = rig.joined(1)
+    for address in (IPv4Address("10.0.0.1"), IPv4Address("10.0.0.9")):
+        rig.pool.add(WorkerSpec(worker.spec.url, addresses=(address,)), rig.now)
+        assert worker.addresses == (address,)
+    rig.pool.remove(worker, rig.now)
+    again = rig.pool.add(WorkerSpec(worker.spec.url, addresses=(address,)), rig.now)
+    assert again.addresses == (address,)
+
+
+@pytest.mark.parametrize(("first", "then"), [("drain", "undrain"), ("quarantine", "release")])
+def test_a_worker_that_is_let_back_is_asked_at_once(first: str, then: str) -> None:
+    rig = Rig()
+    worker = rig.joined(1)
+    rig.pool.begin_probe(worker, rig.now)
+    rig.pool.end_probe(worker)
+    getattr(rig.pool, first)(worker, rig.now)
+    assert rig.pool.due_probes(rig.now) == []
+    getattr(rig.pool, then)(worker, rig.now)
     assert rig.pool.due_probes(rig.now) == [worker]
 
 
@@ -263,4 +288,4 @@ def test_a_removed_worker_that_comes_back_starts_over() -> None:
     worker = rig.pool.add(WorkerSpec(gone.spec.url), rig.now)
     assert worker is not gone
     assert worker.id == gone.id
-    assert worker.state is State.JOINING
+    assert state_of(worker) is State.JOINING

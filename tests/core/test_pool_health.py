@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 
 from miles_router.core.lifecycle import State
-from miles_router.core.worker import ProbeOutcome
+from miles_router.core.worker import ProbeOutcome, ProbeReport
 from miles_router.errors import DialFailed, DialTimeout, WorkerBroke, WorkerFault, WorkerTimeout
-from tests.core.rig import Change, Rig
+from tests.core.rig import Change, Rig, state_of
 
 
 def test_failures_in_a_row_make_a_worker_suspect_and_then_quarantine_it() -> None:
@@ -30,7 +30,7 @@ def test_one_good_probe_makes_a_suspect_worker_active_and_the_count_start_over()
     for _ in range(5):
         rig.fails(worker, times=2)
         rig.passes(worker)
-    assert worker.state is State.ACTIVE
+    assert state_of(worker) is State.ACTIVE
 
 
 def test_a_quarantined_worker_comes_back_after_good_probes_in_a_row() -> None:
@@ -38,13 +38,13 @@ def test_a_quarantined_worker_comes_back_after_good_probes_in_a_row() -> None:
     worker, _other = rig.joined(1), rig.joined(2)
     rig.fails(worker, times=3)
     rig.passes(worker)
-    assert worker.state is State.PROBATION
+    assert state_of(worker) is State.PROBATION
     rig.fails(worker)
-    assert worker.state is State.QUARANTINED
+    assert state_of(worker) is State.QUARANTINED
     rig.passes(worker)
-    assert worker.state is State.PROBATION
+    assert state_of(worker) is State.PROBATION
     rig.passes(worker)
-    assert worker.state is State.ACTIVE
+    assert state_of(worker) is State.ACTIVE
     assert rig.changes(worker)[-1] == Change("probation", "active", "healthy again")
 
 
@@ -58,7 +58,7 @@ def test_a_worker_that_delivers_bytes_while_its_probe_fails_counts_nothing(
         started_at, rig.now = rig.now, rig.now + 30.0
         worker.last_bytes_at = rig.now - 1.0
         rig.reports(worker, outcome, started_at=started_at)
-    assert worker.state is State.ACTIVE
+    assert state_of(worker) is State.ACTIVE
     assert worker.failures_in_row == 0
 
 
@@ -77,7 +77,7 @@ def test_mass_failure_keeps_no_worker_that_does_not_answer(outcome: ProbeOutcome
     rig = Rig()
     worker = rig.joined(1)
     rig.fails(worker, outcome, times=3)
-    assert worker.state is State.QUARANTINED
+    assert state_of(worker) is State.QUARANTINED
 
 
 @pytest.mark.parametrize("answering_first", [True, False])
@@ -93,8 +93,8 @@ def test_a_worker_that_cannot_be_reached_is_no_reason_to_give_the_last_one_up(
         rig.fails(silent, ProbeOutcome.UNREACHABLE)
         if not answering_first:
             rig.fails(answering)
-    assert silent.state is State.QUARANTINED
-    assert answering.state is State.SUSPECT
+    assert state_of(silent) is State.QUARANTINED
+    assert state_of(answering) is State.SUSPECT
 
 
 def test_the_worker_that_was_kept_goes_when_another_serves_again() -> None:
@@ -102,10 +102,10 @@ def test_the_worker_that_was_kept_goes_when_another_serves_again() -> None:
     kept, other = rig.joined(1), rig.joined(2)
     rig.fails(other, times=3)
     rig.fails(kept, times=5)
-    assert kept.state is State.SUSPECT
+    assert state_of(kept) is State.SUSPECT
     rig.passes(other, times=2)
     rig.fails(kept)
-    assert kept.state is State.QUARANTINED
+    assert state_of(kept) is State.QUARANTINED
 
 
 def test_a_refused_connection_on_real_traffic_ejects_at_once_even_the_last_worker() -> None:
@@ -117,9 +117,9 @@ def test_a_refused_connection_on_real_traffic_ejects_at_once_even_the_last_worke
     assert rig.changes(worker)[-1] == Change("active", "quarantined", "connection refused")
     assert rig.pool.due_probes(rig.now) == [worker]  # it is asked at once
     rig.passes(worker)
-    assert worker.state is State.PROBATION
+    assert state_of(worker) is State.PROBATION
     rig.passes(worker)
-    assert worker.state is State.ACTIVE
+    assert state_of(worker) is State.ACTIVE
 
 
 def test_a_refused_connection_ends_probation() -> None:
@@ -128,14 +128,14 @@ def test_a_refused_connection_ends_probation() -> None:
     rig.pool.note_fault(worker, DialFailed("refused"), rig.now)
     rig.passes(worker)
     rig.pool.note_fault(worker, DialFailed("refused"), rig.now)
-    assert worker.state is State.QUARANTINED
+    assert state_of(worker) is State.QUARANTINED
 
 
 def test_a_refused_connection_leaves_a_joining_worker_joining() -> None:
     rig = Rig()
     worker = rig.add(1)
     rig.pool.note_fault(worker, DialFailed("refused"), rig.now)
-    assert worker.state is State.JOINING
+    assert state_of(worker) is State.JOINING
 
 
 def test_long_answers_are_no_failure() -> None:
@@ -143,7 +143,7 @@ def test_long_answers_are_no_failure() -> None:
     worker = rig.joined(1)
     for _ in range(20):
         rig.pool.note_fault(worker, WorkerTimeout("no byte for an hour"), rig.now)
-    assert worker.state is State.ACTIVE
+    assert state_of(worker) is State.ACTIVE
     assert worker.failures_in_row == 0
     assert worker.errors == 20
 
@@ -155,10 +155,10 @@ def test_broken_answers_make_suspect_and_ask_for_the_probe_that_decides() -> Non
     rig.pool.end_probe(worker)
     for _ in range(20):
         rig.pool.note_fault(worker, WorkerBroke("connection reset"), rig.now)
-    assert worker.state is State.SUSPECT
+    assert state_of(worker) is State.SUSPECT
     assert worker in rig.pool.due_probes(rig.now)
     rig.fails(worker, ProbeOutcome.UNREACHABLE)
-    assert worker.state is State.QUARANTINED
+    assert state_of(worker) is State.QUARANTINED
 
 
 def test_connects_that_time_out_quarantine_at_the_limit() -> None:
@@ -195,7 +195,7 @@ def test_health_does_not_move_a_draining_worker(fault: WorkerFault) -> None:
     rig.fails(worker, ProbeOutcome.UNREACHABLE, times=5)
     rig.pool.note_fault(worker, fault, rig.now)
     rig.passes(worker, times=5)
-    assert worker.state is State.DRAINING
+    assert state_of(worker) is State.DRAINING
 
 
 def test_probes_are_spaced_from_start_to_start_and_never_overlap() -> None:
@@ -218,3 +218,12 @@ def test_a_probe_asked_for_during_a_probe_follows_it() -> None:
     assert rig.pool.due_probes(rig.now) == []
     rig.pool.end_probe(worker)
     assert rig.pool.due_probes(rig.now) == [worker]
+
+
+def test_the_last_probe_is_kept_with_what_it_showed() -> None:
+    rig = Rig()
+    worker = rig.joined(1)
+    report = ProbeReport(ProbeOutcome.PASSED, 1.0, 2.0, weight_version="1", model_path="/m")
+    rig.pool.note_probe(worker, report, rig.now)
+    assert worker.last_probe is report
+    assert (worker.model_path, worker.weight_version) == ("/m", "1")

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import pytest
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from miles_router.core.admission import AdmissionLimits, Lease, Ticket
+from miles_router.core.admission import AdmissionLimits, Ticket
 from miles_router.core.lifecycle import LEAVING, ROUTABLE, TRANSITIONS, State, Trigger
 from miles_router.core.policies import POLICIES
 from miles_router.core.worker import ProbeOutcome, Worker
@@ -21,10 +19,8 @@ from miles_router.errors import (
     WorkerFault,
     WorkerTimeout,
 )
+from tests.core.pool_oracle import PoolOracle
 from tests.core.rig import Rig
-
-if TYPE_CHECKING:
-    from miles_router.core.events import Event
 
 SLOTS = st.integers(1, 4)
 PICKS = st.integers(0, 7)
@@ -48,6 +44,7 @@ def may_take(worker: Worker, command: str) -> bool:
 
 class PoolMachine(RuleBasedStateMachine):
     rig: Rig
+    oracle: PoolOracle
 
     @initialize(
         policy=st.sampled_from(sorted(POLICIES)),
@@ -63,58 +60,8 @@ class PoolMachine(RuleBasedStateMachine):
             affinity_margin=1,
         )
         self.rig = Rig(policy=policy, limits=self.limits, seed=seed, ttl_s=30.0)
-        self.rig.events.subscribe(self.hear)
-        self.told: dict[str, str] = {}  # the state of each worker as its events tell it
+        self.oracle = PoolOracle(self.rig, self.limits)
         self.gone: list[Worker] = []
-        self.waiting: list[Ticket] = []
-        self.leases: list[Lease] = []
-        self.released_by_hand = ""
-
-    # -- what is heard ----------------------------------------------------------------------------
-
-    def hear(self, event: Event) -> None:
-        if event.kind == "weight_version":
-            return
-        assert event.worker_id is not None
-        assert event.to_state is not None
-        assert event.reason
-        assert event.from_state == self.told.get(event.worker_id)
-        assert event.from_state != event.to_state
-        self.told[event.worker_id] = event.to_state
-        if event.to_state == "removed":
-            del self.told[event.worker_id]
-        if event.to_state == "active" and event.from_state != "suspect":
-            self.check_weights(self.rig.workers[event.worker_id])
-
-    def check_weights(self, worker: Worker) -> None:
-        """Who starts to serve has the newest weights, or an operator's word, or no rival."""
-        newest = self.rig.pool.versions.newest
-        assert (
-            newest is None
-            or worker.weight_version == newest
-            or worker.id == self.released_by_hand
-            or not self.rig.pool.others_serve(worker)
-        )
-
-    def is_available(self, worker: Worker, *, less: int = 0) -> bool:
-        limit = self.limits.max_inflight_per_worker
-        return worker.state in ROUTABLE and (limit is None or worker.inflight - less < limit)
-
-    def woken(self, ticket: Ticket) -> None:
-        """A lease was granted: was it right, with the pool as it was a moment before?"""
-        assert ticket.lease is not None
-        worker = ticket.lease.worker
-        assert self.is_available(worker, less=1)
-        assert worker.id not in ticket.exclude
-        total = self.limits.max_inflight_total
-        assert total is None or self.rig.admission.inflight <= total
-        for earlier in self.waiting[: self.waiting.index(ticket)]:
-            assert worker.id in earlier.exclude
-        if worker.state is State.SUSPECT:
-            actives = (w for w in self.rig.workers.values() if w.state is State.ACTIVE)
-            assert all(w.id in ticket.exclude or not self.is_available(w) for w in actives)
-        self.waiting.remove(ticket)
-        self.leases.append(ticket.lease)
 
     # -- membership and commands ------------------------------------------------------------------
 
@@ -142,9 +89,9 @@ class PoolMachine(RuleBasedStateMachine):
         options = {"deadline_s": deadline_s} if command in {"drain", "remove"} else {}
         order = getattr(self.rig.pool, command)
         if may_take(worker, command):
-            self.released_by_hand = worker.id if command == "release" else ""
+            self.oracle.released_by_hand = worker.id if command == "release" else ""
             order(worker, self.rig.now, **options)
-            self.released_by_hand = ""
+            self.oracle.released_by_hand = ""
             return
         before = self.picture(worker)
         with pytest.raises(IllegalTransition):
@@ -154,7 +101,13 @@ class PoolMachine(RuleBasedStateMachine):
     def picture(self, worker: Worker) -> list[object]:
         of_worker = [getattr(worker, name) for name in Worker.__slots__]
         index = [dict(tier.least._level_of) for tier in self.rig.admission._tiers.values()]
-        return [*of_worker, *index, self.rig.events.last_seq, len(self.leases), list(self.waiting)]
+        return [
+            *of_worker,
+            *index,
+            self.rig.events.last_seq,
+            len(self.oracle.leases),
+            list(self.oracle.waiting),
+        ]
 
     # -- probes and faults ------------------------------------------------------------------------
 
@@ -203,10 +156,10 @@ class PoolMachine(RuleBasedStateMachine):
         self.rig.passes(worker, version)
         assert (worker.state, self.rig.events.last_seq) == (State.REMOVED, seq)
 
-    @precondition(lambda self: self.leases)
+    @precondition(lambda self: self.oracle.leases)
     @rule(pick=PICKS, version=st.sampled_from(["1", "2", "3"]))
     def answer_names_a_version(self, pick: int, version: str) -> None:
-        worker = self.leases[pick % len(self.leases)].worker
+        worker = self.oracle.leases[pick % len(self.oracle.leases)].worker
         self.rig.pool.note_weight_version(worker, version, self.rig.now)
 
     # -- requests and time ------------------------------------------------------------------------
@@ -215,26 +168,26 @@ class PoolMachine(RuleBasedStateMachine):
     def enqueue(self, session: tuple[str, str] | None, excluded: set[int]) -> None:
         ids = list(self.rig.workers)
         exclude = frozenset(ids[slot - 1] for slot in excluded if slot <= len(ids))
-        ticket = Ticket(wake=lambda: self.woken(ticket), session=session, exclude=exclude)
-        self.waiting.append(ticket)
+        ticket = Ticket(wake=lambda: self.oracle.woken(ticket), session=session, exclude=exclude)
+        self.oracle.waiting.append(ticket)
         try:
             self.rig.admission.enqueue(ticket, self.rig.now)
         except QueueFull:
-            assert len(self.waiting) == QUEUE_SIZE + 1
+            assert len(self.oracle.waiting) == QUEUE_SIZE + 1
             assert ticket.lease is None
-            self.waiting.remove(ticket)
+            self.oracle.waiting.remove(ticket)
 
-    @precondition(lambda self: self.waiting)
+    @precondition(lambda self: self.oracle.waiting)
     @rule(pick=PICKS)
     def withdraw(self, pick: int) -> None:
-        ticket = self.waiting.pop(pick % len(self.waiting))
+        ticket = self.oracle.waiting.pop(pick % len(self.oracle.waiting))
         self.rig.admission.withdraw(ticket, self.rig.now)
         assert ticket.lease is None
 
-    @precondition(lambda self: self.leases)
+    @precondition(lambda self: self.oracle.leases)
     @rule(pick=PICKS, twice=st.booleans())
     def release(self, pick: int, twice: bool) -> None:
-        lease = self.leases.pop(pick % len(self.leases))
+        lease = self.oracle.leases.pop(pick % len(self.oracle.leases))
         for _ in range(1 + twice):
             lease.release(self.rig.now)
 
@@ -246,9 +199,11 @@ class PoolMachine(RuleBasedStateMachine):
     def drain_deadlines(self) -> None:
         """What the drain task does: end the requests that still run."""
         for worker in self.rig.pool.due_drains(self.rig.now):
-            mine = [lease for lease in self.leases if lease.worker is worker]
+            mine = [lease for lease in self.oracle.leases if lease.worker is worker]
             assert mine
-            self.leases = [lease for lease in self.leases if lease.worker is not worker]
+            self.oracle.leases = [
+                lease for lease in self.oracle.leases if lease.worker is not worker
+            ]
             for lease in mine:
                 lease.release(self.rig.now)
             assert worker.state in {State.DRAINED, State.REMOVED}
@@ -257,19 +212,19 @@ class PoolMachine(RuleBasedStateMachine):
 
     @invariant()
     def leases_and_inflight_agree(self) -> None:
-        assert self.rig.admission.inflight == len(self.leases)
-        assert sum(w.inflight for w in self.rig.workers.values()) == len(self.leases)
+        assert self.rig.admission.inflight == len(self.oracle.leases)
+        assert sum(w.inflight for w in self.rig.workers.values()) == len(self.oracle.leases)
         for worker in self.rig.workers.values():
-            assert worker.inflight == sum(lease.worker is worker for lease in self.leases)
+            assert worker.inflight == sum(lease.worker is worker for lease in self.oracle.leases)
 
     @invariant()
     def nobody_waits_for_a_worker_that_is_there(self) -> None:
-        assert self.rig.admission.queued == len(self.waiting) <= QUEUE_SIZE
+        assert self.rig.admission.queued == len(self.oracle.waiting) <= QUEUE_SIZE
         total = self.limits.max_inflight_total
-        if total is not None and len(self.leases) >= total:
+        if total is not None and len(self.oracle.leases) >= total:
             return
-        available = {w.id for w in self.rig.workers.values() if self.is_available(w)}
-        for ticket in self.waiting:
+        available = {w.id for w in self.rig.workers.values() if self.oracle.is_available(w)}
+        for ticket in self.oracle.waiting:
             assert available <= ticket.exclude
 
     @invariant()
@@ -278,7 +233,7 @@ class PoolMachine(RuleBasedStateMachine):
             available = {
                 worker.id: worker.inflight
                 for worker in self.rig.workers.values()
-                if worker.state is state and self.is_available(worker)
+                if worker.state is state and self.oracle.is_available(worker)
             }
             tier = self.rig.admission._tiers[state]
             assert tier.least._level_of == available
@@ -290,7 +245,7 @@ class PoolMachine(RuleBasedStateMachine):
     @invariant()
     def states_make_sense(self) -> None:
         live = {worker.id: worker.state.value for worker in self.rig.workers.values()}
-        assert live == self.told
+        assert live == self.oracle.told
         for worker in self.rig.workers.values():
             assert worker.state is not State.REMOVED
             assert not worker.is_held or worker.state in {State.QUARANTINED, *LEAVING}

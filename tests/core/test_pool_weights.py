@@ -7,7 +7,7 @@ import pytest
 from miles_router.core.lifecycle import State
 from miles_router.core.worker import ProbeOutcome, Worker
 from miles_router.errors import DialFailed
-from tests.core.rig import Rig
+from tests.core.rig import Rig, state_of
 
 
 def pool_of(rig: Rig, *, version: str = "1", count: int = 2) -> list[Worker]:
@@ -16,7 +16,7 @@ def pool_of(rig: Rig, *, version: str = "1", count: int = 2) -> list[Worker]:
 
 def knock_out(rig: Rig, worker: Worker) -> None:
     rig.pool.note_fault(worker, DialFailed("refused"), rig.now)
-    assert worker.state is State.QUARANTINED
+    assert state_of(worker) is State.QUARANTINED
 
 
 def update(rig: Rig, workers: list[Worker], version: str) -> None:
@@ -27,7 +27,7 @@ def update(rig: Rig, workers: list[Worker], version: str) -> None:
 def test_the_first_worker_brings_the_first_version() -> None:
     rig = Rig()
     worker = rig.joined(1, "7")
-    assert worker.state is State.ACTIVE
+    assert state_of(worker) is State.ACTIVE
     assert rig.pool.versions.newest == "7"
     event = rig.newest_event()
     assert (event.kind, event.worker_id, event.reason) == ("weight_version", worker.id, None)
@@ -60,7 +60,7 @@ def test_a_worker_that_returns_with_other_weights_is_held_stale(version: str | N
     knock_out(rig, first)
     update(rig, [second], "2")
     rig.passes(first, version, times=5)
-    assert first.state is State.STALE
+    assert state_of(first) is State.STALE
     assert first.reason == f"weight version {version!r} is not the newest, '2'"
     for _ in range(4):
         assert rig.lease().worker is second
@@ -73,7 +73,7 @@ def test_a_stale_worker_serves_once_it_reports_the_newest_version() -> None:
     update(rig, [second], "2")
     rig.passes(first, "1", times=2)
     rig.passes(first, "2")
-    assert first.state is State.ACTIVE
+    assert state_of(first) is State.ACTIVE
 
 
 def test_a_stale_worker_that_was_ahead_serves_as_soon_as_the_others_follow() -> None:
@@ -81,14 +81,14 @@ def test_a_stale_worker_that_was_ahead_serves_as_soon_as_the_others_follow() -> 
     first, second = pool_of(rig)
     knock_out(rig, first)
     rig.passes(first, "2", times=2)  # it was updated before it was ready
-    assert first.state is State.STALE
+    assert state_of(first) is State.STALE
     rig.pool.begin_probe(first, rig.now)
     rig.pool.end_probe(first)
     assert first not in rig.pool.due_probes(rig.now)
     update(rig, [second], "2")
     assert first in rig.pool.due_probes(rig.now)  # asked at once
     rig.passes(first, "2")
-    assert first.state is State.ACTIVE
+    assert state_of(first) is State.ACTIVE
 
 
 def test_a_stale_worker_must_be_healthy_to_serve() -> None:
@@ -98,11 +98,11 @@ def test_a_stale_worker_must_be_healthy_to_serve() -> None:
     update(rig, [second], "2")
     rig.passes(first, "1", times=2)
     rig.fails(first)
-    assert first.state is State.STALE
+    assert state_of(first) is State.STALE
     rig.passes(first, "2")
-    assert first.state is State.STALE  # one good probe in a row is not enough
+    assert state_of(first) is State.STALE  # one good probe in a row is not enough
     rig.passes(first, "2")
-    assert first.state is State.ACTIVE
+    assert state_of(first) is State.ACTIVE
     knock_out(rig, first)
 
 
@@ -113,7 +113,7 @@ def test_a_stale_worker_that_fails_out_is_quarantined() -> None:
     update(rig, [second], "2")
     rig.passes(first, "1", times=2)
     rig.fails(first, ProbeOutcome.UNREACHABLE, times=3)
-    assert first.state is State.QUARANTINED
+    assert state_of(first) is State.QUARANTINED
 
 
 def test_an_operator_may_let_a_stale_worker_serve_as_it_is() -> None:
@@ -123,9 +123,19 @@ def test_an_operator_may_let_a_stale_worker_serve_as_it_is() -> None:
     update(rig, [second], "2")
     rig.passes(first, "1", times=2)
     rig.pool.release(first, rig.now)
-    assert first.state is State.ACTIVE
+    assert state_of(first) is State.ACTIVE
     rig.passes(first, "1", times=5)
-    assert first.state is State.ACTIVE
+    assert state_of(first) is State.ACTIVE
+    assert rig.pool.versions.newest == "2"
+
+
+def test_a_version_that_an_operator_lets_serve_arrives_with_it() -> None:
+    rig = Rig()
+    first, _second = pool_of(rig)
+    knock_out(rig, first)
+    rig.passes(first, "2", times=2)
+    assert rig.pool.versions.newest == "1"
+    rig.pool.release(first, rig.now)
     assert rig.pool.versions.newest == "2"
 
 
@@ -135,10 +145,10 @@ def test_a_version_that_was_never_seen_counts_as_newest_where_no_worker_serves()
     knock_out(rig, first)
     knock_out(rig, second)
     rig.passes(first, "2", times=2)
-    assert first.state is State.ACTIVE
+    assert state_of(first) is State.ACTIVE
     assert rig.pool.versions.newest == "2"
     rig.passes(second, "1", times=2)
-    assert second.state is State.STALE
+    assert state_of(second) is State.STALE
 
 
 def test_a_superseded_version_stays_out_even_where_no_worker_serves() -> None:
@@ -148,7 +158,7 @@ def test_a_superseded_version_stays_out_even_where_no_worker_serves() -> None:
     knock_out(rig, first)
     knock_out(rig, second)
     rig.passes(first, "1", times=5)
-    assert first.state is State.STALE
+    assert state_of(first) is State.STALE
     rig.pool.release(first, rig.now)
     assert rig.lease().worker is first
 
@@ -157,9 +167,9 @@ def test_a_new_worker_joins_only_with_the_newest_version() -> None:
     rig = Rig()
     pool_of(rig)
     late = rig.joined(3, "default")
-    assert late.state is State.STALE
+    assert state_of(late) is State.STALE
     rig.passes(late, "1", times=2)
-    assert late.state is State.ACTIVE
+    assert state_of(late) is State.ACTIVE
 
 
 def test_a_worker_drained_for_its_update_returns_when_it_has_the_newest() -> None:
@@ -168,9 +178,9 @@ def test_a_worker_drained_for_its_update_returns_when_it_has_the_newest() -> Non
     rig.pool.drain(first, rig.now)
     update(rig, [second], "2")
     rig.pool.undrain(first, rig.now)
-    assert first.state is State.STALE
+    assert state_of(first) is State.STALE
     rig.passes(first, "2")
-    assert first.state is State.ACTIVE
+    assert state_of(first) is State.ACTIVE
 
 
 def test_answers_bring_a_version_before_the_next_probe_does() -> None:
@@ -179,7 +189,7 @@ def test_answers_bring_a_version_before_the_next_probe_does() -> None:
     rig.pool.note_weight_version(first, "2", rig.now)
     assert rig.pool.versions.newest == "2"
     assert first.weight_version == "2"
-    assert second.state is State.ACTIVE
+    assert state_of(second) is State.ACTIVE
 
 
 @pytest.mark.parametrize("command", ["quarantine", "drain"])

@@ -35,6 +35,23 @@ def test_workers_are_listed_in_order_of_registration_whatever_their_state() -> N
     assert rig.pool.listed == workers
     assert rig.pool.count(State.JOINING) == 2
     assert rig.pool.count(State.JOINING, State.QUARANTINED) == 3
+    assert rig.pool.states() == {"joining": 2, "quarantined": 1}
+
+
+def test_a_probe_is_due_at_its_very_time() -> None:
+    rig = Rig()
+    worker = rig.joined(1)
+    rig.pool.begin_probe(worker, rig.now)
+    rig.pool.end_probe(worker)
+    assert rig.pool.due_probes(rig.pool.next_probe_at()) == [worker]
+
+
+def test_a_worker_that_is_drained_has_no_deadline_to_miss() -> None:
+    rig = Rig()
+    worker = rig.joined(1)
+    rig.pool.drain(worker, rig.now)
+    rig.pool.drain(worker, rig.now, deadline_s=5.0)
+    assert rig.pool.due_drains(rig.now + 99.0) == []
 
 
 def test_an_empty_pool_has_no_probe_due() -> None:

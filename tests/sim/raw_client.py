@@ -125,6 +125,13 @@ class RawClient:
         return json.loads((await self.chunk()).removeprefix(b"data: "))
 
 
+@asynccontextmanager
+async def connected(port: int) -> AsyncIterator[RawClient]:
+    """A client on a real socket."""
+    async with await trio.open_tcp_stream("127.0.0.1", port) as stream:
+        yield RawClient(stream)
+
+
 @dataclass(frozen=True)
 class Bench:
     """A worker and the way to connect to it without sockets."""

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import dataclasses
+from typing import Any
 
 import pytest
 
@@ -19,6 +20,6 @@ def test_the_fields_that_other_parts_rely_on() -> None:
     ("name", "value"),
     [("port", 70000), ("tokens_per_s", -1.0), ("max_running", 0), ("top_k", 65), ("drift", 1.5)],
 )
-def test_values_no_worker_could_run_with_are_refused_by_name(name: str, value: float) -> None:
+def test_values_no_worker_could_run_with_are_refused_by_name(name: str, value: Any) -> None:
     with pytest.raises(ValueError, match=name):
         dataclasses.replace(SimSettings(), **{name: value})

@@ -46,7 +46,7 @@ def test_the_chosen_one_is_selectable_and_not_excluded(
 @pytest.mark.parametrize("name", POLICIES)
 def test_every_worker_has_its_chance(name: str) -> None:
     """Ties never go to the first one."""
-    firsts = set()
+    firsts: set[str] = set()
     for seed in range(100):
         policy, rng = POLICIES[name](), random.Random(seed)
         workers = [bare_worker(number) for number in range(5)]

@@ -1,0 +1,108 @@
+"""Makes the parts of a router from its settings. Starts nothing, connects to nothing."""
+
+from __future__ import annotations
+
+import random
+import time
+import uuid
+from typing import TYPE_CHECKING
+
+import trio
+
+from miles_router.core.admission import Admission, AdmissionLimits
+from miles_router.core.affinity import AffinityTable
+from miles_router.core.events import Event, EventLog
+from miles_router.core.health import HealthLimits
+from miles_router.core.inflight import InflightTable
+from miles_router.core.metrics import Metrics
+from miles_router.core.pool import Pool
+from miles_router.core.urlrules import AddressRules, parse_worker_url
+from miles_router.core.worker import Worker, WorkerSpec
+from miles_router.errors import ConfigFault, UrlRefused
+from miles_router.net.dial import Dialer
+from miles_router.net.idle import IdleConnections
+from miles_router.net.services import Services
+
+if TYPE_CHECKING:
+    from structlog.typing import FilteringBoundLogger
+
+    from miles_router.config import Settings
+
+
+def assemble(
+    settings: Settings,
+    *,
+    background: trio.Nursery,
+    log: FilteringBoundLogger,
+    rng: random.Random | None = None,
+) -> Services:
+    """The parts of one router, put together. Called inside the trio loop that will run it."""
+    rng = rng or random.Random()  # noqa: S311  spreads load; guards nothing
+    now = trio.current_time()
+    events = EventLog(unix_offset_s=time.time() - now)  # noqa: TID251  events carry Unix time
+    events.subscribe(lambda event: _log_event(log, event))
+    workers: dict[str, Worker] = {}
+    affinity = AffinityTable(ttl_s=settings.affinity_ttl_s, max_keys=settings.affinity_keys)
+    admission = Admission(
+        workers=workers,
+        policy=settings.policy,
+        limits=AdmissionLimits(
+            queue_size=settings.queue_size,
+            max_inflight_per_worker=settings.max_inflight_per_worker,
+            max_inflight_total=settings.max_inflight_total,
+            affinity_margin=settings.affinity_margin,
+        ),
+        affinity=affinity,
+        rng=rng,
+    )
+    limits = HealthLimits(
+        failures=settings.health_failures,
+        successes=settings.health_successes,
+        interval_s=settings.health_interval_s,
+        timeout_s=settings.health_timeout_s,
+    )
+    rules = AddressRules.parse(settings.allow_workers)
+    return Services(
+        settings=settings,
+        pool=Pool(workers=workers, admission=admission, events=events, limits=limits),
+        admission=admission,
+        affinity=affinity,
+        inflight=InflightTable(),
+        events=events,
+        metrics=Metrics(),
+        dialer=Dialer(rules, connect_timeout_s=settings.connect_timeout_s),
+        idle=IdleConnections(),
+        background=background,
+        log=log,
+        rng=rng,
+        started_at=now,
+        boot_id=uuid.uuid4().hex,
+    )
+
+
+def add_configured_workers(services: Services) -> None:
+    """Register the workers that the settings name.
+
+    A name is resolved by its first probe, so that a router may start before its workers' names
+    exist; an address is judged here.
+
+    Raises:
+        ConfigFault: a URL that can never be a worker.
+    """
+    rules = AddressRules.parse(services.settings.allow_workers)
+    for text in services.settings.workers:
+        try:
+            url = parse_worker_url(text)
+            refusal = None if url.address is None else rules.refusal(url.host, url.address)
+        except UrlRefused as error:
+            refusal = error
+        if refusal is not None:
+            raise ConfigFault(f"--worker {text}: {refusal.message}", key="workers")
+        addresses = () if url.address is None else (url.address,)
+        services.pool.add(WorkerSpec(url=url, addresses=addresses), trio.current_time())
+
+
+def _log_event(log: FilteringBoundLogger, event: Event) -> None:
+    is_trouble = event.to_state in {"quarantined", "suspect", "stale"}
+    write = log.warning if is_trouble or event.kind.endswith("failed") else log.info
+    write(event.kind, message=event.message, worker=event.url, seq=event.seq)

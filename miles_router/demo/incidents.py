@@ -1,0 +1,86 @@
+"""What happens to the workers while the rollout runs, each at a share of it that is over.
+
+One worker is killed while it generates and comes back on its port; then another one is drained and
+serves again. One after the other, so that the others can always do the work.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import trio
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from miles_router.demo.processes import Child
+    from miles_router.demo.steering import Steering
+    from miles_router.demo.tally import Tally
+
+KILL_AT = 0.15
+DRAIN_AT = 0.45
+_BUSY_WITHIN_S = 3.0
+_NOTICED_WITHIN_S = 15.0
+_BACK_WITHIN_S = 20.0
+_POLL_S = 0.02
+OUT = ("quarantined", "probation", "joining", "suspect")
+
+
+@dataclass(frozen=True, slots=True)
+class Incidents:
+    """The schedule; `say` gets one sentence for each thing that happened."""
+
+    steering: Steering
+    tally: Tally
+    say: Callable[[str], None]
+    ready_path: str
+    ready_timeout_s: float
+
+    async def run(self, *, kill: Child | None, drain: Child) -> None:
+        """Kill one worker if one is given and bring it back, then drain one and bring it back.
+
+        Raises:
+            Stuck: a worker did not get where it must.
+            ChildDied: the killed worker does not start again.
+        """
+        if kill is not None:
+            await self.tally.wait_share(KILL_AT)
+            await self.kill_and_return(kill)
+        await self.tally.wait_share(DRAIN_AT)
+        await self.drain_and_return(drain)
+
+    async def kill_and_return(self, worker: Child) -> None:
+        """End a busy worker as a crash would, and start it again when the router has noticed."""
+        held = await self._held_when_busy(worker)
+        await worker.kill()
+        self.say(f"{worker.name} killed while it held {held} requests")
+        noticed_s = await self.steering.wait_for(worker.url, OUT, timeout_s=_NOTICED_WITHIN_S)
+        self.say(f"{worker.name} out after {noticed_s:.2f} s; starting it again on its port")
+        await worker.start()
+        await worker.wait_ready(self.ready_path, timeout_s=self.ready_timeout_s)
+        back_s = await self.steering.wait_for(worker.url, ("active",), timeout_s=_BACK_WITHIN_S)
+        self.say(f"{worker.name} active again {back_s:.2f} s after it answered")
+
+    async def drain_and_return(self, worker: Child) -> None:
+        """Give a busy worker nothing new, let it finish, and let it serve again."""
+        held = await self._held_when_busy(worker)
+        await self.steering.drain(worker.url)
+        self.say(f"{worker.name} draining, it holds {held} requests")
+        drained_s = await self.steering.wait_for(
+            worker.url, ("drained",), timeout_s=self.ready_timeout_s
+        )
+        self.say(f"{worker.name} drained after {drained_s:.2f} s")
+        await self.steering.undrain(worker.url)
+        back_s = await self.steering.wait_for(worker.url, ("active",), timeout_s=_BACK_WITHIN_S)
+        self.say(f"{worker.name} active again {back_s:.2f} s after it was undrained")
+
+    async def _held_when_busy(self, worker: Child) -> int:
+        """Requests that the worker holds, as soon as it holds any; 0 if it stays idle."""
+        with trio.move_on_after(_BUSY_WITHIN_S):
+            while self.tally.share < 1:
+                held = (await self.steering.worker(worker.url)).inflight
+                if held:
+                    return held
+                await trio.sleep(_POLL_S)
+        return 0

@@ -1,0 +1,136 @@
+"""The tables at the end. Rows are pure; only `print_report` knows how they are drawn."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from rich.table import Table
+
+from miles_router.demo.latency import quantile
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+
+    from rich.console import Console
+
+    from miles_router.demo.latency import Latency
+    from miles_router.demo.tally import Exchange, Tally
+
+Row = tuple[str, ...]
+SHOWN_REASONS = 10
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """Everything the report tells; `exactness` says what was compared with what."""
+
+    tally: Tally
+    snapshot: Mapping[str, Any]
+    names: Mapping[str, str]
+    latency: Latency
+    rollout_s: float
+    exactness: str
+
+
+def state_history(events: Iterable[Mapping[str, Any]], url: str) -> str:
+    """The states a worker went through: `joining > active > ...`."""
+    states: list[str] = []
+    for event in events:
+        state = event.get("to_state")
+        if event.get("url") == url and state and states[-1:] != [state]:
+            states.append(state)
+    return " > ".join(states)
+
+
+def worker_rows(snapshot: Mapping[str, Any], names: Mapping[str, str]) -> list[Row]:
+    """For each worker: name, URL, served, errors, states."""
+    return [
+        (
+            names.get(worker["url"], "?"),
+            worker["url"],
+            str(worker["served"]),
+            str(worker["errors"]),
+            state_history(snapshot["events"], worker["url"]),
+        )
+        for worker in snapshot["workers"]
+    ]
+
+
+def summary_rows(outcome: Outcome) -> list[Row]:
+    """What was asked, what came, and whether it was right."""
+    tally, totals = outcome.tally, outcome.snapshot["totals"]
+    answers = [one.answer for one in tally.exchanges if one.answer is not None]
+    tokens = sum(len(answer.get("output_ids") or ()) for answer in answers)
+    return [
+        ("turns answered", f"{tally.answered} of {tally.planned} in {outcome.rollout_s:.1f} s"),
+        ("requests lost", str(len(tally.lost))),
+        ("wrong answers", f"{len(tally.wrong)} ({outcome.exactness})"),
+        ("tokens generated", str(tokens)),
+        ("sent again by the router", f"{totals['retries']} (their worker died)"),
+        ("aborted by rid", str(sum(one.was_aborted for one in tally.exchanges))),
+        ("left by their clients", str(sum(one.was_left for one in tally.exchanges))),
+    ]
+
+
+def latency_rows(latency: Latency) -> list[Row]:
+    """Milliseconds straight to a worker, through the router, and the difference."""
+    shares = (0.5, 0.99)
+    direct = [quantile(latency.direct_s, share) for share in shares]
+    routed = [quantile(latency.routed_s, share) for share in shares]
+    added = [through - straight for through, straight in zip(routed, direct, strict=True)]
+    return [
+        ("straight to a worker", *map(_milliseconds, direct)),
+        ("through the router", *map(_milliseconds, routed)),
+        ("added by the router", *map(_milliseconds, added)),
+    ]
+
+
+def _milliseconds(seconds: float) -> str:
+    return f"{seconds * 1000:.2f} ms"
+
+
+def _table(title: str, columns: Sequence[str], rows: Iterable[Row]) -> Table:
+    table = Table(title=title, title_justify="left", title_style="bold", show_header=bool(columns))
+    for column in columns or ("", ""):
+        table.add_column(column, overflow="fold")
+    for row in rows:
+        table.add_row(*row)
+    return table
+
+
+def print_report(console: Console, outcome: Outcome) -> None:
+    """All tables."""
+    console.print(
+        _table(
+            "Workers",
+            ("worker", "url", "served", "errors", "states"),
+            worker_rows(outcome.snapshot, outcome.names),
+        )
+    )
+    console.print(_table("Rollout", (), summary_rows(outcome)))
+    pairs = len(outcome.latency.direct_s)
+    console.print(
+        _table(
+            f"Latency ({pairs} one-token requests each way before the rollout, "
+            "one at a time, the ways taking turns)",
+            ("", "p50", "p99"),
+            latency_rows(outcome.latency),
+        )
+    )
+
+
+def slowest(exchanges: Iterable[Exchange]) -> float:
+    """Seconds of the slowest request that was answered; 0 if there is none."""
+    return max((one.took_s for one in exchanges if one.answer is not None), default=0.0)
+
+
+def print_verdict(console: Console, reasons: Sequence[str]) -> None:
+    """The last lines: success, or why not."""
+    if not reasons:
+        console.print("OK: nothing lost, nothing wrong", style="bold green")
+        return
+    for reason in reasons[:SHOWN_REASONS]:
+        console.print(f"FAILED: {reason}", style="bold red", markup=False)
+    if len(reasons) > SHOWN_REASONS:
+        console.print(f"... and {len(reasons) - SHOWN_REASONS} more", style="bold red")

@@ -1,0 +1,211 @@
+"""The listener: Hypercorn's trio TCP server behind the gate.
+
+Every connection's bytes pass `gate` before Hypercorn sees them. An app that returns in mid-answer
+cuts its connection: the client cannot take what it got for a complete answer, HTTP/1.0 included. A
+connection that fails in an unforeseen way ends alone, with its traceback in the log, instead of
+taking the listener down.
+"""
+
+from __future__ import annotations
+
+import socket
+import struct
+from http import HTTPStatus
+from typing import TYPE_CHECKING, Any, NoReturn
+
+import h11
+import msgspec
+import trio
+from hypercorn.app_wrappers import ASGIWrapper
+from hypercorn.config import Config
+from hypercorn.events import Closed, RawData
+from hypercorn.trio.lifespan import Lifespan
+from hypercorn.trio.tcp_server import TCPServer
+from hypercorn.trio.worker_context import WorkerContext
+
+from miles_router.net.gate import Gate, Refusal
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from structlog.typing import FilteringBoundLogger
+
+    from miles_router.core.metrics import Metrics
+
+    App = Callable[[dict[str, Any], Any, Any], Awaitable[None]]
+
+# Bursts of thousands of rollouts connect at once; the kernel caps this at net.core.somaxconn.
+BACKLOG = 4096
+# Clients keep pools of connections between rollout phases: minutes, not Hypercorn's 5 s. It also
+# bounds how long an unfinished request head may take.
+KEEP_ALIVE_S = 600.0
+NEVER = 10**12
+# How long a refused client may take to read why.
+LINGER_S = 2.0
+_RESET_ON_CLOSE = struct.pack("ii", 1, 0)  # SO_LINGER: on, 0 s
+
+
+def hypercorn_config() -> Config:
+    """Hypercorn's settings, each chosen for a router: its defaults are made for small answers."""
+    config = Config()
+    config.accesslog = None
+    config.errorlog = None
+    config.backlog = BACKLOG
+    config.keep_alive_timeout = KEEP_ALIVE_S
+    config.keep_alive_max_requests = NEVER
+    config.read_timeout = None  # would also end the wait for a long generation
+    config.h11_max_incomplete_size = 262_144  # the gate is stricter and answers in JSON
+    config.include_date_header = False  # the worker's own headers are passed on
+    config.include_server_header = False
+    config.max_app_queue_size = 4  # pieces of a request body that wait for the app, 64 KiB each
+    config.startup_timeout = 60
+    config.shutdown_timeout = 60
+    return config
+
+
+class GatedServer(TCPServer):
+    """One client connection."""
+
+    def __init__(self, ingress: Ingress, stream: trio.SocketStream) -> None:
+        super().__init__(
+            self._call_app,  # type: ignore[arg-type]  # Hypercorn wants the wrapper's signature only
+            ingress.config,
+            ingress.context,
+            ingress.lifespan_state,
+            stream,  # type: ignore[arg-type]  # annotated for TLS; plain streams are served too
+        )
+        self._ingress = ingress
+        self._gate = Gate()
+        self._must_reset = False
+
+    async def _call_app(
+        self, scope: dict[str, Any], receive: Any, send: Any, *spawners: Any
+    ) -> None:
+        # An HTTP/1.0 body ends with its connection: until it is complete, only a reset tells the
+        # client that it is not.
+        self._must_reset = scope["type"] == "http" and scope["http_version"] == "1.0"
+
+        async def track(message: dict[str, Any]) -> None:
+            if message["type"] == "http.response.body" and not message.get("more_body"):
+                self._must_reset = False
+            await send(message)
+
+        await self._ingress.app(scope, receive, track, *spawners)  # type: ignore[arg-type]  # dicts
+
+    async def run(self) -> None:
+        """Serve the connection to its end; never raises what belongs to it alone."""
+        self._ingress.connections.add(self)
+        try:
+            await super().run()
+        except* (OSError, trio.BrokenResourceError, trio.ClosedResourceError):
+            pass  # the client went away while something was written
+        except* Exception:
+            self._ingress.log.exception("connection_failed")
+        finally:
+            self._ingress.connections.discard(self)
+
+    async def _read_data(self) -> None:
+        while True:
+            try:
+                data = bytes(await self.stream.receive_some(65_536))
+            except (trio.ClosedResourceError, trio.BrokenResourceError):
+                break
+            refusal = self._gate.check(data) if data else None
+            if refusal is not None:
+                await self._refuse(refusal)
+                break
+            await self.protocol.handle(RawData(data))
+            if not data:
+                break
+        await self.protocol.handle(Closed())
+
+    async def _refuse(self, refusal: Refusal) -> None:
+        """Answer in JSON where no other answer has begun, then close."""
+        self._ingress.metrics.refused_connections[refusal.code] += 1
+        connection = getattr(self.protocol.protocol, "connection", None)
+        if getattr(connection, "our_state", None) not in {h11.IDLE, h11.SEND_RESPONSE}:
+            return
+        body = msgspec.json.encode({"error": {"code": refusal.code, "message": refusal.message}})
+        head = (
+            f"HTTP/1.1 {refusal.status} {HTTPStatus(refusal.status).phrase}\r\n"
+            "content-type: application/json\r\n"
+            f"content-length: {len(body)}\r\nconnection: close\r\n\r\n"
+        )
+        with trio.move_on_after(LINGER_S):
+            await self.stream.send_all(head.encode("ascii") + body)
+            await self.stream.send_eof()
+            # Closing with unread bytes would reset the connection and take the answer with it.
+            while await self.stream.receive_some(65_536):
+                pass
+
+    async def _close(self) -> None:
+        if self._must_reset:
+            self.reset()
+            return
+        await super()._close()
+
+    def reset(self) -> None:
+        """Close at once with a TCP reset; may be repeated."""
+        sock = self.stream.socket
+        try:
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET_ON_CLOSE)
+        except OSError:
+            return  # closed already
+        sock.close()
+
+
+class Ingress:
+    """Serves an ASGI app on TCP listeners."""
+
+    def __init__(self, app: App, *, metrics: Metrics, log: FilteringBoundLogger) -> None:
+        self.app = ASGIWrapper(app)  # type: ignore[arg-type]  # our ASGI types are plain dicts
+        self.config = hypercorn_config()
+        self.context = WorkerContext(None)
+        self.lifespan_state: dict[str, Any] = {}
+        self.connections: set[GatedServer] = set()
+        self.metrics = metrics
+        self.log = log
+
+    async def serve_connection(self, stream: trio.SocketStream) -> None:
+        """Serve one connection to its end."""
+        await GatedServer(self, stream).run()
+
+    async def run(
+        self,
+        listeners: list[trio.SocketListener],
+        *,
+        task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED,
+    ) -> NoReturn:
+        """Start the app, then accept connections until cancelled; ready when it accepts.
+
+        Cancellation: running connections are cancelled with it. Call `begin_shutdown` first and
+        cancel the listeners' scope to let them finish.
+        """
+        lifespan = Lifespan(self.app, self.config, self.lifespan_state)
+        async with trio.open_nursery() as nursery:
+            await nursery.start(lifespan.handle_lifespan)
+            await lifespan.wait_for_startup()
+            self._accepting = trio.CancelScope()
+            async with trio.open_nursery() as handlers:
+                task_status.started()
+                with self._accepting:
+                    await trio.serve_listeners(
+                        self.serve_connection, listeners, handler_nursery=handlers
+                    )
+                await trio.sleep_forever()
+        raise AssertionError("unreachable")
+
+    async def stop_accepting(self) -> None:
+        """Close the listeners; idle connections end, busy ones end after their answer."""
+        self._accepting.cancel()
+        await self.context.terminated.set()
+
+    @property
+    def busy(self) -> int:
+        """Connections that are open."""
+        return len(self.connections)
+
+    def reset_all(self) -> None:
+        """End every connection at once."""
+        for server in tuple(self.connections):
+            server.reset()

@@ -1,0 +1,64 @@
+"""Many workers' Prometheus pages as one: a `worker` label is added to each sample. Pure."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+_SAMPLE = re.compile(r"([a-zA-Z_:][a-zA-Z0-9_:]*)(\{(.*)\})?(\s+\S.*)")
+_COMMENT = re.compile(r"# (?:HELP|TYPE) ([a-zA-Z_:][a-zA-Z0-9_:]*)")
+# Samples of these suffixes belong to the family that is declared without it.
+_SUFFIXES = ("_bucket", "_sum", "_count", "_total", "_created")
+
+
+def merge_metrics(pages: Iterable[tuple[str, str]]) -> str:
+    """One page from (worker url, page) pairs; each family is declared once, its samples together.
+
+    Lines that are no samples (a worker may serve anything under /metrics) are left out.
+    """
+    families: dict[str, _Family] = {}
+    for url, page in pages:
+        label = f'worker="{_escape(url)}"'
+        for line in page.splitlines():
+            comment = _COMMENT.match(line)
+            if comment is not None:
+                families.setdefault(comment[1], _Family()).declare(line)
+                continue
+            sample = _SAMPLE.fullmatch(line.strip())
+            if sample is not None:
+                name, labels = sample[1], sample[3]
+                joined = f"{label},{labels}" if labels else label
+                family = families.setdefault(_family_of(name, families), _Family())
+                family.samples.append(f"{name}{{{joined}}}{sample[4]}")
+    lines = [
+        line for family in families.values() for line in (*family.declarations, *family.samples)
+    ]
+    return "\n".join(lines) + "\n" if lines else ""
+
+
+class _Family:
+    def __init__(self) -> None:
+        self.declarations: list[str] = []
+        self.samples: list[str] = []
+
+    def declare(self, line: str) -> None:
+        """Keep the first HELP and the first TYPE."""
+        kind = line.split(" ", 2)[1]
+        if not any(kept.split(" ", 2)[1] == kind for kept in self.declarations):
+            self.declarations.append(line)
+
+
+def _family_of(name: str, families: dict[str, _Family]) -> str:
+    if name in families:
+        return name
+    for suffix in _SUFFIXES:
+        if name.endswith(suffix) and name.removesuffix(suffix) in families:
+            return name.removesuffix(suffix)
+    return name
+
+
+def _escape(text: str) -> str:
+    return text.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")

@@ -1,0 +1,127 @@
+"""Behind the middleware: data paths to the relay, the router's own routes to Quart.
+
+What fails in here becomes a JSON answer here, so that middleware sees an answer as it would from a
+worker; only a broken answer travels on as an exception.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import trio
+
+from miles_router.core.headers import session_of
+from miles_router.core.inflight import Running
+from miles_router.core.request import PathClass, is_generation, rids_in
+from miles_router.errors import AnswerCut, BadRequest, RequestAborted, RouterError, ShuttingDown
+from miles_router.net.body import ClientGone, RequestBody
+from miles_router.net.exchange import Exchange, RelayRequest
+from miles_router.web.aborted import send_aborted
+from miles_router.web.caller import RequestContext, context_of
+from miles_router.web.replies import send_error
+
+if TYPE_CHECKING:
+    from miles_router.net.services import Services
+    from miles_router.web.replies import App, Receive, Scope, Send
+
+# Looking for the rid in a larger body takes longer than the loop should stand still (5 ms).
+PARSE_IN_THREAD_BYTES = 1024 * 1024
+
+
+class Front:
+    """Routes one request to where it is served."""
+
+    def __init__(self, services: Services, own_routes: App, control: App) -> None:
+        self._services = services
+        self._own_routes = own_routes
+        self._control = control
+
+    async def __call__(
+        self, scope: Scope, receive: Receive, send: Send, *_spawners: object
+    ) -> None:
+        """Serve one ASGI scope."""
+        context = context_of(scope)
+        try:
+            if context.path_class is PathClass.OWN:
+                await self._own_routes({**scope, "path": context.path}, receive, send)
+            elif context.path_class is PathClass.CONTROL:
+                await self._control(scope, receive, send)
+            else:
+                await self._relay(context, scope, receive, send)
+        except RouterError as error:
+            self._services.metrics.errors[error.code] += 1
+            await send_error(send, error)
+        except (AnswerCut, ClientGone) as ending:
+            context.failure = ending
+            raise
+
+    async def _relay(
+        self, context: RequestContext, scope: Scope, receive: Receive, send: Send
+    ) -> None:
+        services = self._services
+        if services.is_stopping:
+            raise ShuttingDown("the router is shutting down", retry_after_s=5.0)
+        target = _origin_form(scope)
+        body = RequestBody(receive, scope["headers"], max_bytes=services.settings.max_body_bytes)
+        running = Running(
+            request_id=context.request_id,
+            tenant=context.caller.tenant,
+            path=context.path,
+            started_at=context.started_at,
+        )
+        services.inflight.add(running)
+        try:
+            await body.read_ahead()
+            generates = is_generation(context.path)
+            if generates and body.is_replayable:
+                running.rids = await _find_rids(body.prefix)
+            exchange = Exchange(
+                services,
+                _relay_request(context, scope, target, generates=generates),
+                body,
+                send,
+                running,
+            )
+            await exchange.run(read_s=trio.current_time() - context.started_at)
+        except RequestAborted as aborted:
+            await send_aborted(send, context.path, body.prefix, running.rids, aborted)
+        finally:
+            services.inflight.discard(running)
+            services.metrics.bytes_in += body.size_bytes
+
+
+def _relay_request(
+    context: RequestContext, scope: Scope, target: bytes, *, generates: bool
+) -> RelayRequest:
+    session = session_of(scope["headers"])
+    return RelayRequest(
+        method=scope["method"],
+        target=target,
+        headers=scope["headers"],
+        request_id=context.request_id,
+        path_class=context.path_class,
+        is_generation=generates,
+        session=None if session is None else (context.caller.tenant, session),
+    )
+
+
+async def _find_rids(body: bytes) -> tuple[str, ...]:
+    if len(body) <= PARSE_IN_THREAD_BYTES:
+        return rids_in(body)
+    return await trio.to_thread.run_sync(rids_in, body)
+
+
+def _origin_form(scope: Scope) -> bytes:
+    """Path and query as the worker gets them; absolute-form targets lose their origin.
+
+    Raises:
+        BadRequest: the target is neither a path nor an absolute URL.
+    """
+    target: bytes = scope["raw_path"]
+    if not target.startswith(b"/"):
+        scheme, separator, rest = target.partition(b"://")
+        if target == b"*" or not separator or scheme.lower() not in {b"http", b"https"}:
+            raise BadRequest("the request target must be a path")
+        target = b"/" + rest.partition(b"/")[2]
+    query: bytes = scope["query_string"]
+    return target + b"?" + query if query else target

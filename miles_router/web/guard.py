@@ -1,0 +1,222 @@
+"""The outermost ASGI layer: request id, who is calling, and what leaves when something fails.
+
+Everything passes here first, also what middleware answers by itself. Order: id, class of path,
+credentials, then the chain behind. A failure behind is answered in JSON if nothing was sent yet;
+otherwise the connection is cut, so that a broken answer never looks complete.
+"""
+
+from __future__ import annotations
+
+import re
+import uuid
+from typing import TYPE_CHECKING, Any
+
+import trio
+
+from miles_router.core.auth import Caller, Gatekeeper, Role, may_register
+from miles_router.core.headers import REQUEST_ID_HEADER, first
+from miles_router.core.request import PathClass, classify, matched_path
+from miles_router.errors import (
+    AnswerCut,
+    Forbidden,
+    MiddlewareFailed,
+    RouterError,
+    Unauthorized,
+    UpgradeRefused,
+)
+from miles_router.net.body import ClientGone
+from miles_router.web.caller import SCOPE_KEY, RequestContext, client_address
+from miles_router.web.replies import send_error
+
+if TYPE_CHECKING:
+    from miles_router.core.urlrules import Network
+    from miles_router.net.services import Services
+    from miles_router.web.replies import App, Receive, Scope, Send
+
+OPEN_PATHS = frozenset({"/livez", "/readyz", "/health", "/metrics", "/openapi.json"})
+ADMIN_PATHS = frozenset({"/snapshot", "/events", "/flush_cache"})
+REGISTRATION_PATHS = frozenset({"/add_worker", "/remove_worker"})
+
+_REQUEST_ID = re.compile(rb"[\x21-\x7e]{1,128}")
+
+
+def role_for(method: str, path: str, path_class: PathClass) -> Role:
+    """What a request to `path` (decoded and normalised) asks of its caller."""
+    if path in OPEN_PATHS:
+        return Role.OPEN
+    if path_class is PathClass.CONTROL or path in ADMIN_PATHS or path in REGISTRATION_PATHS:
+        return Role.ADMIN
+    if path == "/workers" or path.startswith("/workers/"):
+        return Role.ROLLOUT if method in {"GET", "HEAD"} else Role.ADMIN
+    return Role.ROLLOUT
+
+
+def is_registration(method: str, path: str) -> bool:
+    """Whether a worker uses this request to come or go (see `--open-registration`)."""
+    if path in REGISTRATION_PATHS:
+        return True
+    if path == "/workers":
+        return method == "POST"
+    return method == "DELETE" and path.startswith("/workers/")
+
+
+class Guard:
+    """Wraps the middleware chain and the router behind it."""
+
+    def __init__(
+        self,
+        services: Services,
+        gatekeeper: Gatekeeper,
+        app: App,
+        own_routes: App,
+        *,
+        open_to: tuple[Network, ...] = (),
+    ) -> None:
+        """`own_routes` starts and stops with the server; `open_to` may register themselves."""
+        self._own_routes = own_routes
+        self._services = services
+        self._open_to = open_to
+        self._gatekeeper = gatekeeper
+        self._app = app
+
+    async def __call__(
+        self, scope: Scope, receive: Receive, send: Send, *_spawners: object
+    ) -> None:
+        """Serve one ASGI scope."""
+        if scope["type"] == "http":
+            await self._serve(scope, receive, send)
+        elif scope["type"] == "lifespan":
+            # Not through the chain: middleware written for requests need not know this scope.
+            await self._own_routes(scope, receive, send)
+        else:
+            await _refuse_websocket(receive, send)
+
+    async def _serve(self, scope: Scope, receive: Receive, send: Send) -> None:
+        answer = _Answer(send, _request_id(scope))
+        context: RequestContext | None = None
+        path = matched_path(scope["raw_path"].decode("latin-1"))
+        path_class = classify(path)
+        started_at = trio.current_time()
+        try:
+            caller, is_open_registration = self._admit(scope, path, path_class)
+            context = RequestContext(
+                request_id=answer.request_id,
+                caller=caller,
+                path=path,
+                path_class=path_class,
+                started_at=started_at,
+                is_open_registration=is_open_registration,
+            )
+            scope[SCOPE_KEY] = context
+            await self._app(scope, receive, answer.send)
+        except RouterError as error:
+            await self._fail(scope, answer, error, context)
+        except Exception as error:  # noqa: BLE001  the border of one request
+            await self._fail(scope, answer, error, context)
+        self._count(path_class, answer, started_at)
+
+    def _admit(self, scope: Scope, path: str, path_class: PathClass) -> tuple[Caller, bool]:
+        """The caller, and whether its network let it in where its credentials did not."""
+        method = scope["method"]
+        try:
+            role = role_for(method, path, path_class)
+            return self._gatekeeper.admit(role, _authorization(scope)), False
+        except (Unauthorized, Forbidden):
+            client = client_address(scope)
+            is_near = client is not None and may_register(client, (client,), self._open_to)
+            if is_near and is_registration(method, path):
+                return Caller(), True
+            raise
+
+    async def _fail(
+        self, scope: Scope, answer: _Answer, error: Exception, context: RequestContext | None
+    ) -> None:
+        """End a request that failed, whatever it failed with."""
+        services = self._services
+        if context is not None and context.failure is not None:
+            error = context.failure if isinstance(context.failure, Exception) else error
+        if isinstance(error, ClientGone):
+            return
+        if not isinstance(error, RouterError | AnswerCut):
+            error = self._blame(answer, error)
+        if answer.status is not None:
+            self._note_cut(scope, answer, error)
+        elif isinstance(error, RouterError):
+            services.metrics.errors[error.code] += 1
+            await send_error(answer.send, error)
+
+    def _blame(self, answer: _Answer, error: Exception) -> RouterError:
+        """An exception that nobody expected: middleware's, or a mistake of the router's own."""
+        services = self._services
+        services.log.error(
+            "request_failed", request_id=answer.request_id, exc_info=error, where="middleware"
+        )
+        message = (
+            f"a middleware raised {type(error).__name__}; "
+            f"the router's log has the traceback under request id {answer.request_id}"
+        )
+        services.events.add(
+            "middleware_failed", message, trio.current_time(), reason=type(error).__name__
+        )
+        return MiddlewareFailed(message)
+
+    def _note_cut(self, scope: Scope, answer: _Answer, error: Exception) -> None:
+        """The head is out: the body stays unfinished, and the server closes the connection."""
+        self._services.log.warning(
+            "answer_cut", request_id=answer.request_id, path=scope["path"], why=str(error)
+        )
+        self._services.metrics.cut_answers[classify(scope["path"])] += 1
+
+    def _count(self, path_class: PathClass, answer: _Answer, started_at: float) -> None:
+        metrics = self._services.metrics
+        if answer.status is None:
+            metrics.client_gone[path_class] += 1
+            return
+        metrics.requests[path_class, answer.status] += 1
+        duration_s = trio.current_time() - started_at
+        metrics.total.add(duration_s)
+        self._services.log.debug(
+            "request",
+            request_id=answer.request_id,
+            path_class=path_class.value,
+            status=answer.status,
+            duration_s=round(duration_s, 4),
+        )
+
+
+class _Answer:
+    """The answer on its way out: adds the request id, remembers the status."""
+
+    def __init__(self, send: Send, request_id: str) -> None:
+        self._send = send
+        self.request_id = request_id
+        self.status: int | None = None
+
+    async def send(self, message: dict[str, Any]) -> None:
+        """Pass one ASGI message on."""
+        if message["type"] == "http.response.start":
+            self.status = message["status"]
+            headers = [h for h in message.get("headers", ()) if h[0].lower() != REQUEST_ID_HEADER]
+            headers.append((REQUEST_ID_HEADER, self.request_id.encode("latin-1")))
+            message = {**message, "headers": headers}
+        await self._send(message)
+
+
+def _authorization(scope: Scope) -> str | None:
+    value = first(scope["headers"], b"authorization")
+    return None if value is None else value.decode("latin-1")
+
+
+def _request_id(scope: Scope) -> str:
+    """The caller's `X-Request-Id` where it is printable and short, else a new one."""
+    given = first(scope["headers"], REQUEST_ID_HEADER)
+    if given is not None and _REQUEST_ID.fullmatch(given):
+        return given.decode("ascii")
+    return uuid.uuid4().hex
+
+
+async def _refuse_websocket(receive: Receive, send: Send) -> None:
+    """Refuse a WebSocket scope; the gate answers 501 before one is made."""
+    await receive()
+    error = UpgradeRefused("WebSocket is not supported")
+    await send({"type": "websocket.close", "code": 1008, "reason": error.message})

@@ -1,0 +1,140 @@
+"""Routes to look at the router: health, snapshot, events, metrics of itself and of its workers."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import msgspec
+import trio
+from quart import Blueprint, Response, request
+
+from miles_router import __version__
+from miles_router.core.lifecycle import State
+from miles_router.core.snapshot import take_snapshot
+from miles_router.errors import BadRequest
+from miles_router.net.call import Call
+from miles_router.net.fanout import fan_out
+from miles_router.web.engine_metrics import merge_metrics
+from miles_router.web.openapi import document
+from miles_router.web.own import json_reply
+from miles_router.web.prometheus import CONTENT_TYPE, Exporter
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from miles_router.core.events import Event
+    from miles_router.net.services import Services
+
+ENGINE_METRICS_TIMEOUT_S = 10.0
+# A comment that keeps proxies and clients from taking a quiet stream for a dead one.
+HEARTBEAT_S = 15.0
+# A reader that is this far behind loses events; it sees the gap in `seq`.
+EVENT_BUFFER = 1000
+
+
+def make_observe(services: Services) -> Blueprint:
+    """The routes `/livez` to `/openapi.json`."""
+    routes = Blueprint("observe", __name__)
+    _add_health(routes, services)
+    exporter = Exporter(services)
+
+    @routes.get("/metrics")
+    async def metrics() -> Response:
+        return Response(exporter.render(), content_type=CONTENT_TYPE)
+
+    @routes.get("/snapshot")
+    async def snapshot() -> Response:
+        taken = take_snapshot(services, version=__version__, now=trio.current_time())
+        return json_reply(taken)
+
+    @routes.get("/events")
+    async def events() -> Response:
+        given = request.args.get("since") or request.headers.get("Last-Event-ID") or "0"
+        if not given.isdecimal():
+            raise BadRequest("since must be the seq of an event")
+        reply = Response(_stream_events(services, int(given)), content_type="text/event-stream")
+        reply.timeout = None
+        reply.headers["Cache-Control"] = "no-cache"
+        return reply
+
+    @routes.get("/get_loads")
+    async def get_loads() -> Response:
+        loads = [{"worker": w.url, "load": w.inflight} for w in services.pool.listed]
+        return json_reply({"workers": loads})
+
+    @routes.get("/engine_metrics")
+    async def engine_metrics() -> Response:
+        calls = [(worker, Call("GET", "/metrics")) for worker in services.pool.listed]
+        results = await fan_out(services.dialer, calls, timeout_s=ENGINE_METRICS_TIMEOUT_S)
+        pages = [
+            (result.worker.url, result.reply.body.decode("utf-8", "replace"))
+            for result in results
+            if result.reply is not None and result.is_success
+        ]
+        return Response(merge_metrics(pages), content_type=CONTENT_TYPE)
+
+    @routes.get("/openapi.json")
+    async def openapi() -> Response:
+        return json_reply(document())
+
+    return routes
+
+
+def _add_health(routes: Blueprint, services: Services) -> None:
+    pool = services.pool
+
+    def healthy() -> int:
+        return pool.count(State.ACTIVE, State.SUSPECT)
+
+    @routes.get("/livez")
+    async def livez() -> Response:
+        return json_reply({"status": "ok"})
+
+    @routes.get("/readyz")
+    async def readyz() -> Response:
+        if services.is_stopping:
+            return json_reply({"status": "stopping"}, 503)
+        is_ready = healthy() > 0
+        status = "ok" if is_ready else "no healthy worker"
+        return json_reply({"status": status}, 200 if is_ready else 503)
+
+    @routes.get("/health")
+    async def health() -> Response:
+        count = healthy()
+        value = {
+            "status": "ok" if count else "no healthy worker",
+            "healthy_workers": count,
+            "total_workers": len(pool.listed),
+        }
+        return json_reply(value, 200 if count else 503)
+
+
+async def _stream_events(services: Services, since: int) -> AsyncIterator[bytes]:
+    """The kept events after `since`, then each new one as it happens, as server-sent events."""
+    send, receive = trio.open_memory_channel[bytes](EVENT_BUFFER)
+
+    def pass_on(event: Event) -> None:
+        try:
+            send.send_nowait(_encode_event(event))
+        except trio.WouldBlock:
+            return
+
+    unsubscribe = services.events.subscribe(pass_on)
+    try:
+        for event in services.events.since(since):
+            yield _encode_event(event)
+        while True:
+            chunk = b": still here\n\n"
+            with trio.move_on_after(HEARTBEAT_S):
+                chunk = await receive.receive()
+            yield chunk
+    finally:
+        unsubscribe()
+
+
+def _encode_event(event: Event) -> bytes:
+    return b"id: %d\nevent: %b\ndata: %b\n\n" % (
+        event.seq,
+        event.kind.encode(),
+        msgspec.json.encode(event),
+    )

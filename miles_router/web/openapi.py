@@ -1,0 +1,118 @@
+"""The OpenAPI document of the router's own routes; a test compares it with what Quart serves."""
+
+from __future__ import annotations
+
+import re
+
+from miles_router import __version__
+
+_URL = [("url", "query", False, "The worker's URL; `worker_url` and a JSON body work as well")]
+_NAME = [("name", "path", True, "A worker's id, or its percent-encoded URL")]
+
+Parameters = list[tuple[str, str, bool, str]]
+
+# (method, path, summary, parameters, keys of a JSON body, status codes)
+ROUTES: list[tuple[str, str, str, Parameters, list[str], list[int]]] = [
+    ("post", "/add_worker", "Register a worker", _URL, ["url", "worker_url"], [200, 400, 403]),
+    ("post", "/remove_worker", "Remove a worker", _URL, ["url", "worker_url"], [200, 400, 403]),
+    ("get", "/list_workers", "URLs of all workers", [], [], [200]),
+    (
+        "post",
+        "/workers",
+        "Register a worker",
+        [("wait", "query", False, "Seconds to wait until it is active")],
+        ["url", "api_key", "labels", "worker_type"],
+        [200, 202, 400, 403, 502, 504],
+    ),
+    ("get", "/workers", "All workers", [], [], [200]),
+    ("get", "/workers/{name}", "One worker", _NAME, [], [200, 404]),
+    ("delete", "/workers/{name}", "Remove a worker", _NAME, [], [202, 403, 404]),
+    ("post", "/workers/{name}/drain", "Drain it", _NAME, ["deadline_s"], [200, 404, 409]),
+    ("post", "/workers/{name}/undrain", "Take a drain back", _NAME, [], [200, 404, 409]),
+    ("post", "/workers/{name}/quarantine", "Take it out", _NAME, ["reason"], [200, 404, 409]),
+    ("post", "/workers/{name}/release", "Let it back in", _NAME, [], [200, 404, 409]),
+    ("get", "/get_loads", "Requests in flight per worker", [], [], [200]),
+    (
+        "post",
+        "/flush_cache",
+        "Flush the prefix cache of every worker",
+        [("timeout", "query", False, "Seconds a worker may wait for its running requests")],
+        [],
+        [200, 206, 502],
+    ),
+    ("get", "/engine_metrics", "The workers' own metrics", [], [], [200]),
+    ("post", "/abort_request", "Abort", [], ["rid", "abort_all"], [200, 206, 400, 502]),
+    (
+        "post",
+        "/finish_session",
+        "Forget which worker a session lives on",
+        [("session_id", "query", False, "The session key")],
+        ["session_id"],
+        [200, 400],
+    ),
+    ("get", "/livez", "The process is alive", [], [], [200]),
+    ("get", "/readyz", "A worker is healthy", [], [], [200, 503]),
+    ("get", "/health", "Healthy and total workers", [], [], [200, 503]),
+    ("get", "/metrics", "The router's metrics (Prometheus)", [], [], [200]),
+    ("get", "/snapshot", "The whole state of the router", [], [], [200]),
+    (
+        "get",
+        "/events",
+        "Pool events as they happen (server-sent events)",
+        [("since", "query", False, "Only events after this seq")],
+        [],
+        [200, 400],
+    ),
+    ("get", "/openapi.json", "This document", [], [], [200]),
+]
+
+_MEANINGS = {
+    200: "Done",
+    202: "Accepted",
+    206: "Some workers failed",
+    400: "Refused; the error says why",
+    403: "The caller may not",
+    404: "No such worker",
+    409: "The worker's state does not allow it",
+    502: "The workers failed, or no worker answers there",
+    503: "Not now",
+    504: "Not active in time",
+}
+
+
+def document() -> dict[str, object]:
+    """The document, ready to be encoded as JSON."""
+    paths: dict[str, dict[str, object]] = {}
+    for method, path, summary, parameters, body_keys, statuses in ROUTES:
+        operation: dict[str, object] = {
+            "summary": summary,
+            "operationId": method + re.sub(r"\W+", "_", path),
+            "parameters": [
+                {
+                    "name": name,
+                    "in": place,
+                    "required": is_required,
+                    "description": text,
+                    "schema": {"type": "string"},
+                }
+                for name, place, is_required, text in parameters
+            ],
+            "responses": {str(status): {"description": _MEANINGS[status]} for status in statuses},
+        }
+        if body_keys:
+            schema = {"type": "object", "properties": {key: {} for key in body_keys}}
+            operation["requestBody"] = {"content": {"application/json": {"schema": schema}}}
+        paths.setdefault(path, {})[method] = operation
+    return {
+        "openapi": "3.1.0",
+        "info": {
+            "title": "miles-router",
+            "version": __version__,
+            "description": "The router's own routes. Every other path is relayed to a worker.",
+        },
+        "paths": paths,
+        "components": {
+            "securitySchemes": {"bearer": {"type": "http", "scheme": "bearer"}},
+        },
+        "security": [{"bearer": []}, {}],
+    }

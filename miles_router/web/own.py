@@ -1,0 +1,63 @@
+"""The Quart app that serves the router's own routes, and how it answers errors."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+from quart import Response
+from quart_trio import QuartTrio
+from werkzeug.exceptions import HTTPException
+
+from miles_router.errors import BadRequest, MethodNotAllowed, NotFound, RouterError, TooLarge
+from miles_router.web.replies import error_body
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+# Registrations and commands are a few hundred bytes.
+MAX_OWN_BODY_BYTES = 1024 * 1024
+
+_BY_STATUS: dict[int, tuple[type[RouterError], str]] = {
+    404: (NotFound, "the router has no such route"),
+    405: (MethodNotAllowed, "this route does not take that method"),
+    413: (TooLarge, "the body is too large for this route"),
+}
+
+
+def json_reply(
+    value: object, status: int = 200, headers: Mapping[str, str] | None = None
+) -> Response:
+    """A JSON answer; msgspec structs are encoded by their fields."""
+    return Response(
+        msgspec.json.encode(value),
+        status=status,
+        headers=dict(headers or {}),
+        content_type="application/json",
+    )
+
+
+def make_quart() -> QuartTrio:
+    """An app without routes; every limit of Quart's is set on purpose."""
+    app = QuartTrio("miles_router")
+    app.url_map.strict_slashes = False
+    app.config["RESPONSE_TIMEOUT"] = None  # /events never ends
+    app.config["BODY_TIMEOUT"] = 60
+    app.config["MAX_CONTENT_LENGTH"] = MAX_OWN_BODY_BYTES
+    app.config["PROVIDE_AUTOMATIC_OPTIONS"] = False
+    app.register_error_handler(RouterError, _answer_router_error)
+    app.register_error_handler(HTTPException, _answer_http_exception)
+    return app
+
+
+async def _answer_router_error(error: RouterError) -> Response:
+    return json_reply(error_body(error), error.status, error.headers)
+
+
+async def _answer_http_exception(error: HTTPException) -> Response:
+    kind, message = _BY_STATUS.get(error.code or 400, (BadRequest, str(error.description)))
+    headers: dict[str, str] = {}
+    allowed: Any = getattr(error, "valid_methods", None)
+    if allowed:
+        headers["Allow"] = ", ".join(sorted(allowed))
+    return json_reply(error_body(kind(message)), error.code or 400, headers)

@@ -1,0 +1,147 @@
+"""Worker pool routes under REST names, as gateway clients use them, and operators' commands."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+import trio
+from quart import Blueprint, Response, request
+
+from miles_router.core.lifecycle import State
+from miles_router.core.snapshot import view_worker, view_workers
+from miles_router.core.worker import ProbeOutcome
+from miles_router.errors import BadRequest, NotAWorker, WorkerNotActive
+from miles_router.web.compat import read_object
+from miles_router.web.own import json_reply
+
+if TYPE_CHECKING:
+    from miles_router.core.worker import Worker
+    from miles_router.net.services import Services
+    from miles_router.web.registration import Registrar
+
+# How often a waiting registration looks at its worker; probes come once a second at most.
+POLL_INTERVAL_S = 0.05
+MAX_WAIT_S = 3600.0
+
+
+def make_workers(services: Services, registrar: Registrar) -> Blueprint:
+    """The routes under `/workers`."""
+    routes = Blueprint("workers", __name__)
+    pool = services.pool
+
+    @routes.post("/workers")
+    async def add() -> Response:
+        body = await read_object()
+        url = body.get("url")
+        if not isinstance(url, str) or not url:
+            raise BadRequest('name the worker: {"url": "http://host:port"}')
+        wait_s = _seconds(request.args.get("wait"), "wait", at_most=MAX_WAIT_S)
+        worker = await registrar.add(url, body)
+        if wait_s is not None:
+            await _wait_active(worker, wait_s)
+        location = f"/workers/{worker.id}"
+        accepted = {
+            "status": "accepted" if wait_s is None else worker.state.value,
+            "worker_id": worker.id,
+            "url": worker.url,
+            "location": location,
+        }
+        return json_reply(accepted, 202 if wait_s is None else 200, {"Location": location})
+
+    @routes.get("/workers")
+    async def list_workers() -> Response:
+        views = view_workers(pool, trio.current_time())
+        stats = {"states": pool.states(), "regular_count": len(views)}
+        stats |= {"prefill_count": 0, "decode_count": 0}
+        return json_reply({"workers": views, "total": len(views), "stats": stats})
+
+    @routes.get("/workers/<path:name>")
+    async def get(name: str) -> Response:
+        return _show(services, pool.find(name))
+
+    @routes.delete("/workers/<path:name>")
+    async def remove(name: str) -> Response:
+        worker = pool.find(name)
+        registrar.authorize_removal(worker)
+        pool.remove(worker, trio.current_time())
+        return json_reply({"status": "accepted", "worker_id": worker.id, "url": worker.url}, 202)
+
+    _add_commands(routes, services)
+    return routes
+
+
+def _add_commands(routes: Blueprint, services: Services) -> None:
+    """What an operator tells a worker to do: it answers with the worker as it is then."""
+    pool = services.pool
+
+    @routes.post("/workers/<path:name>/drain")
+    async def drain(name: str) -> Response:
+        worker = pool.find(name)
+        given = (await read_object()).get("deadline_s")
+        deadline_s = _seconds(given, "deadline_s", at_most=math.inf)
+        pool.drain(worker, trio.current_time(), deadline_s=deadline_s)
+        return _show(services, worker)
+
+    @routes.post("/workers/<path:name>/undrain")
+    async def undrain(name: str) -> Response:
+        worker = pool.find(name)
+        pool.undrain(worker, trio.current_time())
+        return _show(services, worker)
+
+    @routes.post("/workers/<path:name>/quarantine")
+    async def quarantine(name: str) -> Response:
+        worker = pool.find(name)
+        reason = (await read_object()).get("reason") or ""
+        if not isinstance(reason, str):
+            raise BadRequest("reason must be a string")
+        pool.quarantine(worker, trio.current_time(), reason=reason[:500])
+        return _show(services, worker)
+
+    @routes.post("/workers/<path:name>/release")
+    async def release(name: str) -> Response:
+        worker = pool.find(name)
+        pool.release(worker, trio.current_time())
+        return _show(services, worker)
+
+
+def _show(services: Services, worker: Worker) -> Response:
+    newest = services.pool.versions.newest
+    return json_reply(view_worker(worker, newest=newest, now=trio.current_time()))
+
+
+def _seconds(value: object, name: str, *, at_most: float) -> float | None:
+    """A number of seconds from a query or a body; None if it is not given."""
+    if value is None:
+        return None
+    try:
+        seconds = float(value)  # type: ignore[arg-type]  # what is no number is refused below
+    except (TypeError, ValueError):
+        seconds = math.nan
+    if isinstance(value, bool) or not 0 <= seconds <= at_most or math.isinf(seconds):
+        raise BadRequest(f"{name} must be a number of seconds, 0 or more")
+    return seconds
+
+
+async def _wait_active(worker: Worker, wait_s: float) -> None:
+    """Return when `worker` is active.
+
+    Raises:
+        NotAWorker: something else answers at its URL.
+        WorkerNotActive: it is not, after `wait_s`.
+    """
+    with trio.move_on_after(wait_s):
+        while worker.state is not State.ACTIVE:
+            report = worker.last_probe
+            if report is not None and report.outcome is ProbeOutcome.NOT_A_WORKER:
+                raise NotAWorker(report.detail, worker_id=worker.id)
+            await trio.sleep(POLL_INTERVAL_S)
+        return
+    detail = "it has not answered a probe" if worker.last_probe is None else ""
+    if worker.last_probe is not None:
+        detail = f"last probe: {worker.last_probe.outcome.value} {worker.last_probe.detail}".strip()
+    raise WorkerNotActive(
+        f"{worker.url} is {worker.state.value} after {wait_s:g} s ({worker.reason}; {detail})",
+        worker_id=worker.id,
+        status=worker.state.value,
+    )
