@@ -6,8 +6,10 @@ the lease is held to the last answer byte. Theory of operation:
 - Available workers (routable, not full) are indexed in two tiers: active ones, and suspect ones
   that are only asked when no active one is available. `refresh` keeps the index true; it is called
   whenever state or inflight of a worker changes.
-- Every change that may free room ends in `dispatch`, which grants from the head of the queue. A
-  ticket that excludes all available workers (a retry) is passed over and keeps its place.
+- Tickets that exclude the same workers (a retry excludes those it was tried on) wait in one line:
+  if the first of a line finds no worker, none of the line does.
+- Every change that may free room ends in `dispatch`, which grants to the earliest ticket that can
+  be served. One that excludes all available workers is passed over and keeps its place.
 - Session affinity comes before the policy: see `_choose`.
 
 Invariant: the sum of all `Worker.inflight` equals the number of unreleased leases.
@@ -16,8 +18,10 @@ This file must not know HTTP, clocks or tasks: a waiting task is one callback, `
 
 from __future__ import annotations
 
+import heapq
 from collections import OrderedDict
 from dataclasses import dataclass
+from itertools import count
 from typing import TYPE_CHECKING
 
 from miles_router.core.lifecycle import LEAVING, State
@@ -64,12 +68,17 @@ class Lease:
 
 @dataclass(slots=True, eq=False)
 class Ticket:
-    """A request that wants a worker. `wake` is called once, when `lease` is set."""
+    """A request that wants a worker.
+
+    `wake` is called once, when `lease` is set, in the middle of a dispatch: it must neither raise
+    nor call back into admission or pool. `place` is its position in the order of arrival.
+    """
 
     wake: Callable[[], None]
     session: SessionKey | None = None
     exclude: frozenset[str] = frozenset()
     queued_at: float = 0.0
+    place: int = 0
     lease: Lease | None = None
 
 
@@ -107,14 +116,11 @@ class Admission:
         self._affinity = affinity
         self._rng = rng
         self._tiers = {State.ACTIVE: _Tier(policy), State.SUSPECT: _Tier(policy)}
-        self._queue: OrderedDict[int, Ticket] = OrderedDict()
+        self._lines: dict[frozenset[str], OrderedDict[int, Ticket]] = {}  # by what they exclude
+        self._places = count(1)
+        self.queued = 0  # tickets that wait
         self.inflight = 0
         self.on_emptied: Callable[[Worker, float], None] = lambda _worker, _now: None
-
-    @property
-    def queued(self) -> int:
-        """Tickets that wait."""
-        return len(self._queue)
 
     def enqueue(self, ticket: Ticket, now: float) -> None:
         """Let `ticket` wait for a worker; it may be granted before this returns.
@@ -123,19 +129,21 @@ class Admission:
             QueueFull: too many wait, and this one cannot be granted at once.
         """
         ticket.queued_at = now
-        self._queue[id(ticket)] = ticket
+        ticket.place = next(self._places)
+        self._lines.setdefault(ticket.exclude, OrderedDict())[ticket.place] = ticket
+        self.queued += 1
         self.dispatch(now)
-        if ticket.lease is None and len(self._queue) > self._limits.queue_size:
-            del self._queue[id(ticket)]
+        if ticket.lease is None and self.queued > self._limits.queue_size:
+            self._leave_line(ticket)
             raise QueueFull(
-                f"{len(self._queue)} requests already wait for a worker (--queue-size)",
+                f"{self.queued} requests already wait for a worker (--queue-size)",
                 retry_after_s=1.0,
-                queued=len(self._queue),
+                queued=self.queued,
             )
 
     def withdraw(self, ticket: Ticket, now: float) -> None:
         """Take `ticket` out: it no longer waits, and a lease it was granted is released."""
-        self._queue.pop(id(ticket), None)
+        self._leave_line(ticket)
         if ticket.lease is not None:
             ticket.lease.release(now)
 
@@ -150,18 +158,33 @@ class Admission:
                 tier.drop(worker)
 
     def dispatch(self, now: float) -> None:
-        """Grant leases from the head of the queue as long as there is room."""
-        passed_over: list[tuple[int, Ticket]] = []
-        while self._queue and self._has_room():
-            key, ticket = self._queue.popitem(last=False)
+        """Grant leases, the earliest ticket first, as long as there is room.
+
+        The cost grows with the lines, not with the tickets: what is available only shrinks here,
+        so a line that finds no worker once is done.
+        """
+        if not self._has_room():
+            return
+        heads = [(next(iter(line)), exclude) for exclude, line in self._lines.items()]
+        heapq.heapify(heads)  # places are unique: the sets are never compared
+        while heads and self._has_room():
+            place, exclude = heapq.heappop(heads)
+            ticket = self._lines[exclude][place]
             worker = self._choose(ticket, now)
             if worker is None:
-                passed_over.append((key, ticket))
-            else:
-                self._grant(ticket, worker, now)
-        for key, ticket in reversed(passed_over):
-            self._queue[key] = ticket
-            self._queue.move_to_end(key, last=False)
+                continue
+            self._leave_line(ticket)
+            if exclude in self._lines:
+                heapq.heappush(heads, (next(iter(self._lines[exclude])), exclude))
+            self._grant(ticket, worker, now)
+
+    def _leave_line(self, ticket: Ticket) -> None:
+        line = self._lines.get(ticket.exclude)
+        if line is None or line.pop(ticket.place, None) is None:
+            return
+        self.queued -= 1
+        if not line:
+            del self._lines[ticket.exclude]
 
     def _grant(self, ticket: Ticket, worker: Worker, now: float) -> None:
         worker.inflight += 1
@@ -177,7 +200,7 @@ class Admission:
         self.refresh(worker)
         if worker.inflight == 0:
             self.on_emptied(worker, now)
-        if self._queue:
+        if self.queued:
             self.dispatch(now)
 
     def _has_room(self) -> bool:

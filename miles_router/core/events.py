@@ -1,7 +1,7 @@
 """What happened to the pool, newest last, for `/events`, the log and `/snapshot`.
 
-Events are values; the ring keeps the newest `MAX_KEPT`. Subscribers are called synchronously and
-must not block. This file must not know who reads.
+Events are values; the ring keeps the newest `MAX_KEPT`. Listeners are called synchronously, in the
+middle of the change they are told of: see `EventLog.subscribe`. This file must not know who reads.
 """
 
 from __future__ import annotations
@@ -50,7 +50,11 @@ class EventLog:
         return self._seq
 
     def subscribe(self, listener: Callable[[Event], None]) -> Callable[[], None]:
-        """Call `listener` with each event from here on; returns the function that ends it."""
+        """Call `listener` with each event from here on; returns the function that ends it.
+
+        A listener must not block, raise, or call back into the pool or the log: the step it is
+        told of is not finished, and an error would leave it half done. It may end its subscription.
+        """
         self._listeners.append(listener)
 
         def unsubscribe() -> None:

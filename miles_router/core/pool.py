@@ -115,6 +115,7 @@ class Pool(Roster):
             self._note_version(worker, worker.weight_version, now)
             if not self.others_serve(worker):
                 self.versions.renew(worker.weight_version)
+                self.ask_stale()
         self.probe_soon(worker)
 
     def _note_emptied(self, worker: Worker, now: float) -> None:
@@ -234,6 +235,8 @@ class Pool(Roster):
         """Take in the weight version that an answer of `worker` carried."""
         if self.versions.arrived_before(version, worker.weight_version):
             return  # the answer began before an update that is known already
+        if worker.state is State.SUSPECT and version != self.versions.newest:
+            return  # it may have restarted: its next probe tells
         worker.weight_version = version
         if worker.is_routable:
             self._note_version(worker, version, now)
@@ -250,6 +253,4 @@ class Pool(Roster):
             url=worker.url,
             reason=None if previous is None else f"follows {previous!r}",
         )
-        for other in self.workers.values():  # one that waits for this version is asked at once
-            if other.state is State.STALE:
-                self.probe_soon(other)
+        self.ask_stale()

@@ -107,6 +107,12 @@ class Roster:
         worker.next_probe_at = NEVER_S
         self.on_probe_wanted()
 
+    def ask_stale(self) -> None:
+        """Make the next probe of every stale worker due at once: it may serve from here on."""
+        for worker in self.workers.values():
+            if worker.state is State.STALE:
+                self.probe_soon(worker)
+
     def step(self, worker: Worker, trigger: Trigger, reason: str, now: float) -> None:
         """Take one step of the table, tell it, and keep the index true."""
         before = worker.state
@@ -120,9 +126,7 @@ class Roster:
             del self.workers[worker.id]
         self.admission.refresh(worker)
         if before in ROUTABLE and not self.count(*ROUTABLE):
-            for other in self.workers.values():  # what was stale may count as newest from here on
-                if other.state is State.STALE:
-                    self.probe_soon(other)
+            self.ask_stale()  # a version that nobody else serves may count as newest from here on
         self.emit(worker, before, now)
         self.admission.dispatch(now)
 

@@ -1,7 +1,7 @@
 """What happens to the workers while the rollout runs, each at a share of it that is over.
 
-One worker is killed while it generates and comes back on its port; then another one is drained and
-serves again. One after the other, so that the others can always do the work.
+One worker is drained while it generates and serves again; then another one is killed and comes back
+on its port. One after the other, so that the others can always do the work.
 """
 
 from __future__ import annotations
@@ -18,13 +18,12 @@ if TYPE_CHECKING:
     from miles_router.demo.steering import Steering
     from miles_router.demo.tally import Tally
 
-KILL_AT = 0.15
-DRAIN_AT = 0.45
+DRAIN_AT = 0.12
+KILL_AT = 0.4
 _BUSY_WITHIN_S = 3.0
 _NOTICED_WITHIN_S = 15.0
 _BACK_WITHIN_S = 20.0
 _POLL_S = 0.02
-OUT = ("quarantined", "probation", "joining", "suspect")
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,26 +36,28 @@ class Incidents:
     ready_path: str
     ready_timeout_s: float
 
-    async def run(self, *, kill: Child | None, drain: Child) -> None:
-        """Kill one worker if one is given and bring it back, then drain one and bring it back.
+    async def run(self, *, drain: Child, kill: Child | None) -> None:
+        """Drain one worker and bring it back, then kill one, if given, and bring it back.
 
         Raises:
             Stuck: a worker did not get where it must.
             ChildDied: the killed worker does not start again.
         """
+        await self.tally.wait_share(DRAIN_AT)
+        await self.drain_and_return(drain)
         if kill is not None:
             await self.tally.wait_share(KILL_AT)
             await self.kill_and_return(kill)
-        await self.tally.wait_share(DRAIN_AT)
-        await self.drain_and_return(drain)
 
     async def kill_and_return(self, worker: Child) -> None:
-        """End a busy worker as a crash would, and start it again when the router has noticed."""
+        """End a busy worker as a crash would, and start it again once it is quarantined."""
         held = await self._held_when_busy(worker)
         await worker.kill()
         self.say(f"{worker.name} killed while it held {held} requests")
-        noticed_s = await self.steering.wait_for(worker.url, OUT, timeout_s=_NOTICED_WITHIN_S)
-        self.say(f"{worker.name} out after {noticed_s:.2f} s; starting it again on its port")
+        out_s = await self.steering.wait_for(
+            worker.url, ("quarantined",), timeout_s=_NOTICED_WITHIN_S
+        )
+        self.say(f"{worker.name} quarantined after {out_s:.2f} s; starting it again on its port")
         await worker.start()
         await worker.wait_ready(self.ready_path, timeout_s=self.ready_timeout_s)
         back_s = await self.steering.wait_for(worker.url, ("active",), timeout_s=_BACK_WITHIN_S)

@@ -34,11 +34,16 @@ class Interruption(enum.Enum):
 
 @dataclass(frozen=True, slots=True)
 class Shape:
-    """How much is asked for; `extra` goes into every request body."""
+    """How much is asked for; `extra` goes into every request body.
+
+    With `min_new_tokens` every turn lasts, but a real model's log-probabilities up to there are
+    those of a distribution without an end: nobody who scores the tokens later finds them again.
+    """
 
     prompts: int
     samples: int
     turns: int
+    min_new_tokens: int
     max_new_tokens: int
     seed: int
     extra: Mapping[str, Any]
@@ -47,11 +52,6 @@ class Shape:
     def total_turns(self) -> int:
         """Turns of all dialogues together."""
         return self.prompts * self.samples * self.turns
-
-    @property
-    def min_new_tokens(self) -> int:
-        """Every answer has at least so many tokens, so that turns last."""
-        return self.max_new_tokens // 2
 
 
 @dataclass(frozen=True, slots=True)

@@ -29,9 +29,7 @@ def open_console(environment: Mapping[str, str]) -> Console:
     in_ci = environment.get("CI", "").lower() in {"1", "true"}
     if console.is_terminal and not in_ci:
         return console
-    return Console(
-        highlight=False, force_terminal=False, no_color=True, width=_PLAIN_WIDTH, soft_wrap=False
-    )
+    return Console(highlight=False, force_terminal=False, no_color=True, width=_PLAIN_WIDTH)
 
 
 class Ticker:
@@ -53,7 +51,7 @@ class Ticker:
             self._started_at = now
         line = f"{now - self._started_at:6.1f} s  {sentence}"
         self.said.append(sentence)
-        self.console.print(line, markup=False)
+        self.console.print(line, markup=False, soft_wrap=True)
 
     @contextmanager
     def open(self) -> Iterator[None]:

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from miles_router.demo.latency import Latency
-    from miles_router.demo.tally import Exchange, Tally
+    from miles_router.demo.tally import Tally
 
 Row = tuple[str, ...]
 SHOWN_REASONS = 10
@@ -60,8 +60,9 @@ def worker_rows(snapshot: Mapping[str, Any], names: Mapping[str, str]) -> list[R
 def summary_rows(outcome: Outcome) -> list[Row]:
     """What was asked, what came, and whether it was right."""
     tally, totals = outcome.tally, outcome.snapshot["totals"]
-    answers = [one.answer for one in tally.exchanges if one.answer is not None]
-    tokens = sum(len(answer.get("output_ids") or ()) for answer in answers)
+    answered = [one for one in tally.exchanges if one.answer is not None]
+    tokens = sum(len((one.answer or {}).get("output_ids") or ()) for one in answered)
+    slowest_s = max((one.took_s for one in answered), default=0.0)
     return [
         ("turns answered", f"{tally.answered} of {tally.planned} in {outcome.rollout_s:.1f} s"),
         ("requests lost", str(len(tally.lost))),
@@ -70,11 +71,16 @@ def summary_rows(outcome: Outcome) -> list[Row]:
         ("sent again by the router", f"{totals['retries']} (their worker died)"),
         ("aborted by rid", str(sum(one.was_aborted for one in tally.exchanges))),
         ("left by their clients", str(sum(one.was_left for one in tally.exchanges))),
+        ("slowest answer", f"{slowest_s:.2f} s"),
     ]
 
 
 def latency_rows(latency: Latency) -> list[Row]:
-    """Milliseconds straight to a worker, through the router, and the difference."""
+    """Milliseconds straight to a worker, through the router, and the difference.
+
+    Where the workers' own times scatter more than the router adds, the difference may come out
+    below zero: then it tells nothing.
+    """
     shares = (0.5, 0.99)
     direct = [quantile(latency.direct_s, share) for share in shares]
     routed = [quantile(latency.routed_s, share) for share in shares]
@@ -82,7 +88,7 @@ def latency_rows(latency: Latency) -> list[Row]:
     return [
         ("straight to a worker", *map(_milliseconds, direct)),
         ("through the router", *map(_milliseconds, routed)),
-        ("added by the router", *map(_milliseconds, added)),
+        ("added by the router", *(_milliseconds(one) if one > 0 else "-" for one in added)),
     ]
 
 
@@ -112,17 +118,16 @@ def print_report(console: Console, outcome: Outcome) -> None:
     pairs = len(outcome.latency.direct_s)
     console.print(
         _table(
-            f"Latency ({pairs} one-token requests each way before the rollout, "
-            "one at a time, the ways taking turns)",
+            "Latency",
             ("", "p50", "p99"),
             latency_rows(outcome.latency),
         )
     )
-
-
-def slowest(exchanges: Iterable[Exchange]) -> float:
-    """Seconds of the slowest request that was answered; 0 if there is none."""
-    return max((one.took_s for one in exchanges if one.answer is not None), default=0.0)
+    console.print(
+        f"Measured before the rollout: {pairs} one-token requests each way, one at a time, "
+        "the two ways taking turns; - where the workers' own times scatter more than that.",
+        style="dim",
+    )
 
 
 def print_verdict(console: Console, reasons: Sequence[str]) -> None:
@@ -131,6 +136,6 @@ def print_verdict(console: Console, reasons: Sequence[str]) -> None:
         console.print("OK: nothing lost, nothing wrong", style="bold green")
         return
     for reason in reasons[:SHOWN_REASONS]:
-        console.print(f"FAILED: {reason}", style="bold red", markup=False)
+        console.print(f"FAILED: {reason}", style="bold red", markup=False, soft_wrap=True)
     if len(reasons) > SHOWN_REASONS:
         console.print(f"... and {len(reasons) - SHOWN_REASONS} more", style="bold red")

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from miles_router.demo.tally import Exchange, Tally
 
 _WEIGHT_VERSION = "step-7"
-_LATENCY_PAIRS = 50
+_LATENCY_PAIRS = 100
 
 
 class SimVerifier:
@@ -70,6 +70,7 @@ def scenario_of(settings: DemoSettings, sim: SimSettings) -> Scenario:
         prompts=settings.prompts,
         samples=settings.samples,
         turns=settings.turns,
+        min_new_tokens=settings.max_new_tokens // 2,
         max_new_tokens=settings.max_new_tokens,
         seed=settings.seed,
         extra={"return_routed_experts": True},

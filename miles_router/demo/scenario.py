@@ -37,6 +37,10 @@ _ROUTER_TIMEOUT_S = 20.0
 _READY_PATH = "/health"
 
 
+class NotPrepared(Exception):
+    """A verifier lacks something it needs; the message says what to do."""
+
+
 class Verifier(Protocol):
     """Knows what the workers must have answered."""
 
@@ -44,7 +48,11 @@ class Verifier(Protocol):
     """What is compared with what, for the report."""
 
     async def prepare(self) -> None:
-        """Get ready while the workers start."""
+        """Get ready while the workers start.
+
+        Raises:
+            NotPrepared: that is impossible.
+        """
 
     def check(self, exchange: Exchange) -> list[str]:
         """What is wrong with one answer."""
@@ -105,8 +113,9 @@ class Play:
         try:
             with trio.move_on_after(limit_s) as limit:
                 await self._run()
-        except* (ChildDied, Stuck, RouterCallFailed, httpx.HTTPError) as group:
-            self.tally.broken += [_sentence(error) for error in _leaves(group)]
+        except* (ChildDied, Stuck, NotPrepared, RouterCallFailed, httpx.HTTPError) as group:
+            found = [str(error) or type(error).__name__ for error in _leaves(group)]
+            self.tally.broken += [one for one in found if one not in self.tally.broken]
         if limit.cancelled_caught:
             self.tally.broken.insert(0, f"the time limit of {limit_s:g} s passed")
         reasons = self.tally.reasons()
@@ -225,7 +234,3 @@ def _leaves(group: BaseExceptionGroup[Exception]) -> list[Exception]:
     for error in group.exceptions:
         found += _leaves(error) if isinstance(error, BaseExceptionGroup) else [error]
     return found
-
-
-def _sentence(error: Exception) -> str:
-    return str(error) or type(error).__name__

@@ -25,7 +25,7 @@ class DemoSettings:
     workers: int = 3
     """Simulated workers; at least 2, as one of them is killed and one drained."""
 
-    concurrency: int = 8
+    concurrency: int = 12
     """Dialogues that run at once."""
 
     max_new_tokens: int = 48

@@ -37,16 +37,23 @@ class Steering:
         return (await self._call(self._client.workers)).workers
 
     async def worker(self, url: str) -> Worker:
-        """One worker."""
-        return await self._call(self._client.worker, url)
+        """One worker.
+
+        Raises:
+            Stuck: the router does not have it.
+        """
+        for worker in await self.workers():
+            if worker.url == url:
+                return worker
+        raise Stuck(f"{url} is not a worker of the router")
 
     async def drain(self, url: str) -> Worker:
         """Give it nothing new."""
-        return await self._call(self._client.drain, url)
+        return await self._call(self._client.drain, (await self.worker(url)).id)
 
     async def undrain(self, url: str) -> Worker:
         """Let it serve again."""
-        return await self._call(self._client.undrain, url)
+        return await self._call(self._client.undrain, (await self.worker(url)).id)
 
     async def snapshot(self) -> dict[str, Any]:
         """Everything the router shows."""

@@ -41,7 +41,16 @@ class AnswerHead:
 class _AnswerEvents:
     """What llhttp calls back while it reads one answer (interim ones are skipped)."""
 
-    __slots__ = ("chunks", "headers", "is_complete", "is_headed", "parser", "status")
+    __slots__ = (
+        "chunks",
+        "has_more",
+        "headers",
+        "is_complete",
+        "is_headed",
+        "keeps_alive",
+        "parser",
+        "status",
+    )
 
     def __init__(self) -> None:
         self.parser: httptools.HttpResponseParser
@@ -50,19 +59,29 @@ class _AnswerEvents:
         self.chunks: deque[bytes] = deque()
         self.is_headed = False
         self.is_complete = False
+        self.keeps_alive = False
+        self.has_more = False  # something came behind the answer
+
+    def on_message_begin(self) -> None:
+        self.has_more = self.is_complete
 
     def on_header(self, name: bytes, value: bytes) -> None:
         if not self.is_headed:  # trailers come after the body and stop here
             self.headers.append((name.lower(), value))
 
     def on_headers_complete(self) -> None:
+        if self.is_complete:
+            return
         self.status = self.parser.get_status_code()
         if self.status == 101:
             raise ValueError("the worker switched protocols without being asked")
         self.is_headed = self.status >= 200
+        # llhttp forgets what decides this when the message is complete.
+        self.keeps_alive = bool(self.parser.should_keep_alive())
 
     def on_body(self, body: bytes) -> None:
-        self.chunks.append(body)
+        if not self.is_complete:
+            self.chunks.append(body)
 
     def on_message_complete(self) -> None:
         if self.is_headed:
@@ -147,6 +166,8 @@ class Connection:
         self._until_close = not events.is_complete and _ends_with_connection(events)
         if self._is_head:
             events.is_complete = True
+            events.has_more = events.has_more or bool(events.chunks)
+            events.chunks.clear()
         return AnswerHead(events.status, events.headers)
 
     async def read_chunk(self) -> bytes | None:
@@ -189,8 +210,9 @@ class Connection:
             and not self._is_closed
             and not self._has_failed
             and not self._until_close
+            and not self._events.has_more
             and not self._events.chunks
-            and bool(self._events.parser.should_keep_alive())
+            and self._events.keeps_alive
         )
 
     @property

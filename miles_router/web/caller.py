@@ -6,6 +6,8 @@ import ipaddress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from miles_router.errors import BadRequest
+
 if TYPE_CHECKING:
     from miles_router.core.auth import Caller
     from miles_router.core.request import PathClass
@@ -33,6 +35,27 @@ def context_of(scope: dict[str, Any]) -> RequestContext:
     """The context that the guard put into `scope`."""
     context: RequestContext = scope[SCOPE_KEY]
     return context
+
+
+def target_path(scope: dict[str, Any]) -> bytes:
+    """The path of the request target as it came, still encoded, without its query.
+
+    Absolute-form targets (RFC 9112, 3.2.2) lose their origin. Both what a request is and what a
+    worker gets follow from this one reading: were they two, a target could be one thing for the
+    guard and another for the worker. Fragments, which servers cut off, are refused for that reason.
+
+    Raises:
+        BadRequest: the target is neither a path nor an absolute URL.
+    """
+    target: bytes = scope["raw_path"]
+    if b"#" in target or b"#" in scope["query_string"]:
+        raise BadRequest("the request target must not carry a fragment (#)")
+    if target.startswith(b"/"):
+        return target
+    scheme, separator, rest = target.partition(b"://")
+    if not separator or scheme.lower() not in {b"http", b"https"}:
+        raise BadRequest("the request target must be a path")
+    return b"/" + rest.partition(b"/")[2]
 
 
 def client_address(scope: dict[str, Any]) -> Address | None:

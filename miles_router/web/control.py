@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 from urllib.parse import parse_qsl, quote, urlencode
 
-from miles_router.core.headers import first
+from miles_router.core.headers import WORKER_HEADER, first
 from miles_router.net.body import RequestBody
 from miles_router.net.call import Call, call_worker
 from miles_router.net.fanout import fan_out
@@ -75,7 +75,10 @@ class Control:
         services = self._services
         worker = services.pool.find(name)
         reply = await call_worker(services.dialer, worker, call, timeout_s=CONTROL_TIMEOUT_S)
-        headers = [(b"content-length", b"%d" % len(reply.body))]
+        headers = [
+            (b"content-length", b"%d" % len(reply.body)),
+            (WORKER_HEADER, worker.id.encode("ascii")),
+        ]
         if reply.content_type:
             headers.append((b"content-type", reply.content_type.encode("latin-1")))
         await send({"type": "http.response.start", "status": reply.status, "headers": headers})

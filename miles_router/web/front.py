@@ -13,11 +13,11 @@ import trio
 from miles_router.core.headers import session_of
 from miles_router.core.inflight import Running
 from miles_router.core.request import PathClass, is_generation, rids_in
-from miles_router.errors import AnswerCut, BadRequest, RequestAborted, RouterError, ShuttingDown
+from miles_router.errors import AnswerCut, RequestAborted, RouterError, ShuttingDown
 from miles_router.net.body import ClientGone, RequestBody
 from miles_router.net.exchange import Exchange, RelayRequest
 from miles_router.web.aborted import send_aborted
-from miles_router.web.caller import RequestContext, context_of
+from miles_router.web.caller import RequestContext, context_of, target_path
 from miles_router.web.replies import send_error
 
 if TYPE_CHECKING:
@@ -61,7 +61,7 @@ class Front:
         services = self._services
         if services.is_stopping:
             raise ShuttingDown("the router is shutting down", retry_after_s=5.0)
-        target = _origin_form(scope)
+        target = _target(scope)
         body = RequestBody(receive, scope["headers"], max_bytes=services.settings.max_body_bytes)
         running = Running(
             request_id=context.request_id,
@@ -111,17 +111,8 @@ async def _find_rids(body: bytes) -> tuple[str, ...]:
     return await trio.to_thread.run_sync(rids_in, body)
 
 
-def _origin_form(scope: Scope) -> bytes:
-    """Path and query as the worker gets them; absolute-form targets lose their origin.
-
-    Raises:
-        BadRequest: the target is neither a path nor an absolute URL.
-    """
-    target: bytes = scope["raw_path"]
-    if not target.startswith(b"/"):
-        scheme, separator, rest = target.partition(b"://")
-        if target == b"*" or not separator or scheme.lower() not in {b"http", b"https"}:
-            raise BadRequest("the request target must be a path")
-        target = b"/" + rest.partition(b"/")[2]
+def _target(scope: Scope) -> bytes:
+    """Path and query as the worker gets them."""
     query: bytes = scope["query_string"]
-    return target + b"?" + query if query else target
+    path = target_path(scope)
+    return path + b"?" + query if query else path

@@ -23,9 +23,10 @@ from miles_router.errors import (
     RouterError,
     Unauthorized,
     UpgradeRefused,
+    WorkerBroke,
 )
 from miles_router.net.body import ClientGone
-from miles_router.web.caller import SCOPE_KEY, RequestContext, client_address
+from miles_router.web.caller import SCOPE_KEY, RequestContext, client_address, target_path
 from miles_router.web.replies import send_error
 
 if TYPE_CHECKING:
@@ -94,10 +95,11 @@ class Guard:
     async def _serve(self, scope: Scope, receive: Receive, send: Send) -> None:
         answer = _Answer(send, _request_id(scope))
         context: RequestContext | None = None
-        path = matched_path(scope["raw_path"].decode("latin-1"))
-        path_class = classify(path)
+        path_class = PathClass.OTHER
         started_at = trio.current_time()
         try:
+            path = matched_path(target_path(scope).decode("latin-1"))
+            path_class = classify(path)
             caller, is_open_registration = self._admit(scope, path, path_class)
             context = RequestContext(
                 request_id=answer.request_id,
@@ -107,7 +109,7 @@ class Guard:
                 started_at=started_at,
                 is_open_registration=is_open_registration,
             )
-            scope[SCOPE_KEY] = context
+            scope[SCOPE_KEY] = answer.context = context
             await self._app(scope, receive, answer.send)
         except RouterError as error:
             await self._fail(scope, answer, error, context)
@@ -141,7 +143,9 @@ class Guard:
             error = self._blame(answer, error)
         if answer.status is not None:
             self._note_cut(scope, answer, error)
-        elif isinstance(error, RouterError):
+        else:
+            if isinstance(error, AnswerCut):  # a middleware that reads whole answers came first
+                error = WorkerBroke(str(error))
             services.metrics.errors[error.code] += 1
             await send_error(answer.send, error)
 
@@ -185,21 +189,36 @@ class Guard:
 
 
 class _Answer:
-    """The answer on its way out: adds the request id, remembers the status."""
+    """The answer on its way out: adds the request id, remembers the status.
+
+    Middleware may not see that the answer behind it broke off: for Starlette's BaseHTTPMiddleware
+    the body just ends. So what would make a broken answer look complete is not let out. A
+    middleware that noticed, and answers with a server error of its own, may.
+    """
 
     def __init__(self, send: Send, request_id: str) -> None:
         self._send = send
         self.request_id = request_id
         self.status: int | None = None
+        self.context: RequestContext | None = None
 
     async def send(self, message: dict[str, Any]) -> None:
         """Pass one ASGI message on."""
         if message["type"] == "http.response.start":
+            self._check_whole(message["status"])
             self.status = message["status"]
             headers = [h for h in message.get("headers", ()) if h[0].lower() != REQUEST_ID_HEADER]
             headers.append((REQUEST_ID_HEADER, self.request_id.encode("latin-1")))
             message = {**message, "headers": headers}
+        elif not message.get("more_body") and self.status is not None:
+            self._check_whole(self.status)
         await self._send(message)
+
+    def _check_whole(self, status: int) -> None:
+        """Raise if the answer broke off behind, unless it is an error that says so."""
+        failure = None if self.context is None else self.context.failure
+        if isinstance(failure, AnswerCut) and status < 500:
+            raise failure
 
 
 def _authorization(scope: Scope) -> str | None:

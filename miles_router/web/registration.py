@@ -86,14 +86,14 @@ def _read_spec(url: str, body: Mapping[str, object]) -> WorkerSpec:
         PdUnsupported: prefill or decode.
     """
     worker_type = body.get("worker_type") or "regular"
+    if not isinstance(worker_type, str):
+        raise BadRequest("worker_type must be a string")
     if worker_type in {"prefill", "decode"}:
         raise PdUnsupported(
             f"worker_type {worker_type!r}: prefill/decode disaggregation is not supported"
         )
     api_key = body.get("api_key")
     labels = body.get("labels") or {}
-    if not isinstance(worker_type, str):
-        raise BadRequest("worker_type must be a string")
     if api_key is not None and (
         not isinstance(api_key, str) or not api_key.isascii() or not api_key.isprintable()
     ):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Any
 
 from quart import Blueprint, Response, request
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 
 # SGLang waits for running requests when it is asked to (?timeout=); otherwise it answers at once.
 FLUSH_TIMEOUT_S = 60.0
+_SECONDS = re.compile(r"[0-9]{1,6}(\.[0-9]{0,6})?", re.ASCII)
 
 
 def make_requests(services: Services) -> Blueprint:
@@ -54,7 +56,7 @@ def make_requests(services: Services) -> Blueprint:
         timeout = request.args.get("timeout")
         target = "/flush_cache"
         if timeout is not None:
-            if not timeout.replace(".", "", 1).isdecimal():
+            if not _SECONDS.fullmatch(timeout):
                 raise BadRequest("timeout must be a number of seconds")
             target += f"?timeout={timeout}"
         calls = [(worker, Call("POST", target, b"")) for worker in services.pool.listed]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from typing import TYPE_CHECKING
 
 import trio
@@ -16,6 +17,7 @@ from miles_router.web.compat import read_object
 from miles_router.web.own import json_reply
 
 if TYPE_CHECKING:
+    from miles_router.core.pool import Pool
     from miles_router.core.worker import Worker
     from miles_router.net.services import Services
     from miles_router.web.registration import Registrar
@@ -23,6 +25,7 @@ if TYPE_CHECKING:
 # How often a waiting registration looks at its worker; probes come once a second at most.
 POLL_INTERVAL_S = 0.05
 MAX_WAIT_S = 3600.0
+_SCHEME = re.compile(r"^(https?):/+", re.IGNORECASE)
 
 
 def make_workers(services: Services, registrar: Registrar) -> Blueprint:
@@ -58,11 +61,11 @@ def make_workers(services: Services, registrar: Registrar) -> Blueprint:
 
     @routes.get("/workers/<path:name>")
     async def get(name: str) -> Response:
-        return _show(services, pool.find(name))
+        return _show(services, _find(pool, name))
 
     @routes.delete("/workers/<path:name>")
     async def remove(name: str) -> Response:
-        worker = pool.find(name)
+        worker = _find(pool, name)
         registrar.authorize_removal(worker)
         pool.remove(worker, trio.current_time())
         return json_reply({"status": "accepted", "worker_id": worker.id, "url": worker.url}, 202)
@@ -77,7 +80,7 @@ def _add_commands(routes: Blueprint, services: Services) -> None:
 
     @routes.post("/workers/<path:name>/drain")
     async def drain(name: str) -> Response:
-        worker = pool.find(name)
+        worker = _find(pool, name)
         given = (await read_object()).get("deadline_s")
         deadline_s = _seconds(given, "deadline_s", at_most=math.inf)
         pool.drain(worker, trio.current_time(), deadline_s=deadline_s)
@@ -85,13 +88,13 @@ def _add_commands(routes: Blueprint, services: Services) -> None:
 
     @routes.post("/workers/<path:name>/undrain")
     async def undrain(name: str) -> Response:
-        worker = pool.find(name)
+        worker = _find(pool, name)
         pool.undrain(worker, trio.current_time())
         return _show(services, worker)
 
     @routes.post("/workers/<path:name>/quarantine")
     async def quarantine(name: str) -> Response:
-        worker = pool.find(name)
+        worker = _find(pool, name)
         reason = (await read_object()).get("reason") or ""
         if not isinstance(reason, str):
             raise BadRequest("reason must be a string")
@@ -100,9 +103,14 @@ def _add_commands(routes: Blueprint, services: Services) -> None:
 
     @routes.post("/workers/<path:name>/release")
     async def release(name: str) -> Response:
-        worker = pool.find(name)
+        worker = _find(pool, name)
         pool.release(worker, trio.current_time())
         return _show(services, worker)
+
+
+def _find(pool: Pool, name: str) -> Worker:
+    """The worker that a path names; the normalised path has lost a slash of a URL in it."""
+    return pool.find(_SCHEME.sub(r"\1://", name, count=1))
 
 
 def _show(services: Services, worker: Worker) -> Response:
@@ -116,7 +124,7 @@ def _seconds(value: object, name: str, *, at_most: float) -> float | None:
         return None
     try:
         seconds = float(value)  # type: ignore[arg-type]  # what is no number is refused below
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         seconds = math.nan
     if isinstance(value, bool) or not 0 <= seconds <= at_most or math.isinf(seconds):
         raise BadRequest(f"{name} must be a number of seconds, 0 or more")
@@ -124,16 +132,21 @@ def _seconds(value: object, name: str, *, at_most: float) -> float | None:
 
 
 async def _wait_active(worker: Worker, wait_s: float) -> None:
-    """Return when `worker` is active.
+    """Return when `worker` is active. Probes from before this call say nothing about it.
 
     Raises:
         NotAWorker: something else answers at its URL.
         WorkerNotActive: it is not, after `wait_s`.
     """
+    asked_at = trio.current_time()
     with trio.move_on_after(wait_s):
         while worker.state is not State.ACTIVE:
             report = worker.last_probe
-            if report is not None and report.outcome is ProbeOutcome.NOT_A_WORKER:
+            if (
+                report is not None
+                and report.outcome is ProbeOutcome.NOT_A_WORKER
+                and report.started_at >= asked_at
+            ):
                 raise NotAWorker(report.detail, worker_id=worker.id)
             await trio.sleep(POLL_INTERVAL_S)
         return

@@ -23,6 +23,7 @@ class PoolOracle:
         self.waiting: list[Ticket] = []
         self.leases: list[Lease] = []
         self.released_by_hand = ""
+        self.counted: set[Worker] = set()  # a failed request counted since their last probe
         rig.events.subscribe(self.hear)
 
     def hear(self, event: Event) -> None:
@@ -32,12 +33,23 @@ class PoolOracle:
         assert event.to_state is not None
         assert event.reason
         assert event.from_state == self.told.get(event.worker_id)
-        assert event.from_state != event.to_state
+        if event.from_state == event.to_state:  # the one news that is no step
+            assert event.to_state == "quarantined"
+            assert self.rig.workers[event.worker_id].is_held
         self.told[event.worker_id] = event.to_state
         if event.to_state == "removed":
             del self.told[event.worker_id]
         if event.to_state == "active" and event.from_state != "suspect":
             self.check_weights(self.rig.workers[event.worker_id])
+        if event.from_state in ROUTABLE and event.to_state not in ROUTABLE:
+            self.check_stale_are_asked()
+
+    def check_stale_are_asked(self) -> None:
+        """When nobody serves any more, what is stale may be the newest there is."""
+        workers = self.rig.workers.values()
+        if not any(worker.is_routable for worker in workers):
+            stale = [worker for worker in workers if worker.state is State.STALE]
+            assert all(worker.next_probe_at <= self.rig.now for worker in stale)
 
     def check_weights(self, worker: Worker) -> None:
         """Who starts to serve has the newest weights, or an operator's word, or no rival."""
@@ -48,6 +60,49 @@ class PoolOracle:
             or worker.id == self.released_by_hand
             or not self.rig.pool.others_serve(worker)
         )
+
+    def went_back(self, worker: Worker, version: str | None) -> bool:
+        arrived, known = self.rig.pool.versions.arrived, worker.weight_version
+        both = version in arrived and known in arrived
+        return both and arrived.index(version or "") < arrived.index(known or "")
+
+    def keeps_serving(self, worker: Worker, version: str | None) -> bool:
+        """Whether a serving worker whose next good probe names `version` serves on."""
+        arrived = self.rig.pool.versions.arrived
+        if version == worker.weight_version or not arrived or version == arrived[-1]:
+            return True
+        if worker.state is State.ACTIVE:
+            return not self.went_back(worker, version)
+        is_new = version is not None and version not in arrived
+        return is_new and not self.rig.pool.others_serve(worker)
+
+    def believes(self, worker: Worker, version: str) -> bool:
+        """Whether the version in an answer of `worker` says something about it."""
+        unsure = worker.state is State.SUSPECT and version != self.rig.pool.versions.newest
+        return not unsure and not self.went_back(worker, version)
+
+    def check_obeyed(self, worker: Worker, command: str) -> None:
+        """What an operator's command leaves behind, beside the step of the table."""
+        if command == "quarantine":
+            assert worker.is_held
+            told = self.rig.newest_event()
+            assert (told.worker_id, told.reason) == (worker.id, "by an operator")
+        elif command == "release" and worker.is_routable and worker.weight_version is not None:
+            serves_alone = not self.rig.pool.others_serve(worker)
+            newest = self.rig.pool.versions.newest
+            assert worker.weight_version == newest or not serves_alone
+
+    def picture(self, worker: Worker) -> list[object]:
+        """All that a refused command must leave as it was."""
+        of_worker = [getattr(worker, name) for name in type(worker).__slots__]
+        index = [dict(tier.least._level_of) for tier in self.rig.admission._tiers.values()]
+        return [
+            *of_worker,
+            *index,
+            self.rig.events.last_seq,
+            len(self.leases),
+            list(self.waiting),
+        ]
 
     def is_available(self, worker: Worker, *, less: int = 0) -> bool:
         limit = self.limits.max_inflight_per_worker

@@ -38,6 +38,10 @@ def state_of(worker: Worker) -> State:
     return worker.state
 
 
+def granted(*tickets: Ticket) -> list[bool]:
+    return [ticket.lease is not None for ticket in tickets]
+
+
 @dataclass
 class Change:
     """The parts of an event that tell a change of state."""
@@ -74,8 +78,16 @@ class Rig:
 
     # -- workers ----------------------------------------------------------------------------------
 
-    def add(self, number: int, **spec: str) -> Worker:
-        return self.pool.add(WorkerSpec(parse_worker_url(url(number)), **spec), self.now)  # type: ignore[arg-type]  # labels and addresses are not used here
+    def add(
+        self,
+        number: int,
+        *,
+        api_key: str | None = None,
+        worker_type: str = "regular",
+        lifts_hold: bool = True,
+    ) -> Worker:
+        spec = WorkerSpec(parse_worker_url(url(number)), api_key=api_key, worker_type=worker_type)
+        return self.pool.add(spec, self.now, lifts_hold=lifts_hold)
 
     def joined(self, number: int, version: str | None = "1") -> Worker:
         """A new worker that was added and passed its first probe."""

@@ -11,15 +11,11 @@ from miles_router.core.lifecycle import State
 from miles_router.core.policies import POLICIES
 from miles_router.errors import QueueFull
 from tests.core.opcodes import count_opcodes
-from tests.core.rig import Rig, bare_worker
+from tests.core.rig import Rig, bare_worker, granted
 
 if TYPE_CHECKING:
     from miles_router.core.affinity import SessionKey
     from miles_router.core.worker import Worker
-
-
-def granted(*tickets: Ticket) -> list[bool]:
-    return [ticket.lease is not None for ticket in tickets]
 
 
 def test_a_request_gets_a_worker_at_once_and_holds_it_until_its_lease_is_released() -> None:
@@ -108,32 +104,15 @@ def test_a_request_that_withdraws_after_it_was_granted_gives_the_worker_to_the_n
     assert (worker.inflight, rig.admission.inflight) == (1, 1)
 
 
-def test_a_retry_waits_for_a_worker_it_was_not_tried_on_and_keeps_its_place() -> None:
-    rig = Rig(limits=AdmissionLimits(max_inflight_per_worker=2))
-    first = rig.joined(1)
-    retry = rig.ask(exclude=[first])
-    others = [rig.ask(), rig.ask(), rig.ask()]
-    assert granted(retry, *others) == [False, True, True, False]
-    second = rig.joined(2)
-    assert retry.lease is not None
-    assert retry.lease.worker is second
-    assert granted(others[2]) == [True]  # behind the retry, on the second place of the worker
-
-
-def test_excluding_tickets_keep_their_order_among_each_other() -> None:
-    rig = Rig(limits=AdmissionLimits(max_inflight_per_worker=1))
-    first = rig.joined(1)
-    retries = [rig.ask(exclude=[first]) for _ in range(3)]
-    rig.lease().release(rig.now)  # each dispatch passes them over
-    second = rig.joined(2)
-    seen = []
-    for _ in range(3):
-        seen.append(granted(*retries).count(True))
-        newest = next(t for t in reversed(retries) if t.lease is not None)
-        assert newest.lease is not None
-        assert newest.lease.worker is second
-        newest.lease.release(rig.now)
-    assert seen == [1, 2, 3]
+def test_who_never_waited_or_waits_no_more_takes_nobody_elses_place() -> None:
+    rig = Rig()
+    waiting = [rig.ask(), rig.ask()]
+    rig.admission.withdraw(Ticket(wake=lambda: None), rig.now)
+    rig.admission.withdraw(waiting[0], rig.now)
+    rig.admission.withdraw(waiting[0], rig.now)
+    assert rig.admission.queued == 1
+    rig.joined(1)
+    assert granted(*waiting) == [False, True]
 
 
 def test_the_cap_per_worker() -> None:

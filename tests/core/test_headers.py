@@ -74,6 +74,15 @@ def test_whose_authorization_the_worker_gets(
     assert [value for name, value in headers if name == b"authorization"] == authorization
 
 
+@pytest.mark.parametrize("forward", [True, False])
+def test_the_workers_own_key_is_sent_where_the_caller_has_none(forward: bool) -> None:
+    own = [(b"authorization", b"Bearer worker-key"), (b"x-request-id", b"r1")]
+    assert sent([], api_key="worker-key", forward=forward) == own
+    assert sent([], forward=forward) == [(b"x-request-id", b"r1")]
+    hop = [(b"connection", b"authorization"), (b"authorization", b"Bearer caller")]
+    assert sent(hop, api_key="worker-key", forward=forward) == own
+
+
 def test_the_client_learns_which_worker_answered_and_no_worker_can_fake_it() -> None:
     answer = [(b"x-miles-worker", b"fake"), (b"x-request-id", b"theirs"), *KEPT]
     assert to_client(answer, worker_id="w1") == [*KEPT, (b"x-miles-worker", b"w1")]

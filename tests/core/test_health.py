@@ -72,7 +72,7 @@ def test_a_probe_that_fails_while_answers_arrive_says_nothing(outcome: ProbeOutc
     ("outcome", "kept"),
     [
         (ProbeOutcome.UNHEALTHY, True),
-        (ProbeOutcome.NOT_A_WORKER, True),
+        (ProbeOutcome.NOT_A_WORKER, False),  # another service has its address
         (ProbeOutcome.TIMEOUT, False),
         (ProbeOutcome.UNREACHABLE, False),
         (ProbeOutcome.BROKEN, False),

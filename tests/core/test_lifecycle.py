@@ -22,8 +22,8 @@ PAIRS = list(product(State, Trigger))
 # Every step that is not in here must raise. Written out on purpose: the table is the product.
 LISTED = {
     State.JOINING: "passed failed failed_out admit hold_stale readd quarantine drain remove",
-    State.ACTIVE: "passed failed failed_out eject readd quarantine drain remove",
-    State.SUSPECT: "passed failed failed_out eject readd quarantine drain remove",
+    State.ACTIVE: "passed failed failed_out eject hold_stale readd quarantine drain remove",
+    State.SUSPECT: "passed failed failed_out eject hold_stale readd quarantine drain remove",
     State.QUARANTINED: "passed failed failed_out eject quarantine release readd drain remove",
     State.PROBATION: (
         "passed failed failed_out eject admit hold_stale readd quarantine drain remove"
@@ -107,6 +107,11 @@ def test_a_stale_worker_waits_until_it_is_admitted_or_released() -> None:
         "active",
     ]
     assert walk(State.STALE, Trigger.RELEASE) == ["active"]
+
+
+@pytest.mark.parametrize("state", sorted(ROUTABLE))
+def test_a_serving_worker_that_lost_its_weights_is_held_stale(state: State) -> None:
+    assert walk(state, Trigger.HOLD_STALE, Trigger.ADMIT) == ["stale", "active"]
 
 
 def test_a_stale_worker_that_fails_a_little_stays_and_that_fails_out_is_quarantined() -> None:

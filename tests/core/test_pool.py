@@ -1,13 +1,11 @@
-"""Membership: join, remove, drain, undrain, quarantine, release, register again."""
+"""Membership: join, remove, drain, undrain, quarantine, release."""
 
 from __future__ import annotations
-
-from ipaddress import IPv4Address
 
 import pytest
 
 from miles_router.core.lifecycle import State
-from miles_router.core.worker import ProbeOutcome, WorkerSpec
+from miles_router.core.worker import ProbeOutcome
 from miles_router.errors import IllegalTransition
 from tests.core.rig import Change, Rig, state_of
 
@@ -196,6 +194,19 @@ def test_an_operators_quarantine_holds_a_worker_that_failed_before() -> None:
     assert state_of(worker) is State.QUARANTINED
 
 
+def test_an_operators_quarantine_of_a_quarantined_worker_is_told_with_its_reason() -> None:
+    rig = Rig()
+    worker = rig.joined(1)
+    rig.fails(worker, ProbeOutcome.UNREACHABLE, times=3)
+    rig.now += 5.0
+    seq, since = rig.events.last_seq, worker.since
+    rig.pool.quarantine(worker, rig.now, reason="bad memory")
+    told = Change("quarantined", "quarantined", "by an operator: bad memory")
+    assert rig.changes(worker, after=seq) == [told]
+    assert (worker.reason, worker.since) == (told.reason, since)
+    assert worker.is_held
+
+
 @pytest.mark.parametrize("command", ["quarantine", "drain"])
 def test_a_worker_that_leaves_keeps_its_running_requests(command: str) -> None:
     rig = Rig()
@@ -208,67 +219,6 @@ def test_a_worker_that_leaves_keeps_its_running_requests(command: str) -> None:
     assert (worker.inflight, rig.admission.inflight) == (0, 0)
 
 
-def test_registering_again_brings_a_quarantined_worker_to_probation() -> None:
-    rig = Rig()
-    worker = rig.joined(1)
-    rig.pool.quarantine(worker, rig.now)
-    assert rig.add(1) is worker
-    assert rig.changes(worker)[-1] == Change("quarantined", "probation", "registered again")
-    rig.passes(worker)
-    assert state_of(worker) is State.PROBATION
-    rig.passes(worker)
-    assert state_of(worker) is State.ACTIVE
-
-
-def test_registering_again_takes_a_removal_in_progress_back() -> None:
-    rig = Rig()
-    worker = rig.joined(1)
-    lease = rig.lease()
-    rig.pool.remove(worker, rig.now, deadline_s=1.0)
-    assert rig.add(1) is worker
-    assert state_of(worker) is State.PROBATION
-    assert rig.pool.listed == [worker]
-    lease.release(rig.now)
-    assert rig.pool.listed == [worker]
-    assert worker.drain_deadline is None
-
-
-def test_registering_again_brings_a_drained_worker_to_probation_for_new_good_probes() -> None:
-    rig = Rig()
-    worker = rig.joined(1)
-    rig.passes(worker, times=5)
-    rig.pool.drain(worker, rig.now)
-    rig.add(1)
-    rig.passes(worker)
-    assert state_of(worker) is State.PROBATION
-    rig.passes(worker)
-    assert state_of(worker) is State.ACTIVE
-
-
-def test_registering_an_active_worker_again_changes_nothing_but_asks_it_at_once() -> None:
-    rig = Rig()
-    worker = rig.joined(1)
-    rig.pool.begin_probe(worker, rig.now)
-    rig.pool.end_probe(worker)
-    seq = rig.events.last_seq
-    rig.add(1, worker_type="decode")
-    assert state_of(worker) is State.ACTIVE
-    assert worker.spec.worker_type == "decode"  # what was registered last is what counts
-    assert rig.events.last_seq == seq
-    assert rig.pool.due_probes(rig.now) == [worker]
-
-
-def test_a_worker_is_dialled_at_the_addresses_of_its_last_registration() -> None:
-    rig = Rig()
-    worker = rig.joined(1)
-    for address in (IPv4Address("10.0.0.1"), IPv4Address("10.0.0.9")):
-        rig.pool.add(WorkerSpec(worker.spec.url, addresses=(address,)), rig.now)
-        assert worker.addresses == (address,)
-    rig.pool.remove(worker, rig.now)
-    again = rig.pool.add(WorkerSpec(worker.spec.url, addresses=(address,)), rig.now)
-    assert again.addresses == (address,)
-
-
 @pytest.mark.parametrize(("first", "then"), [("drain", "undrain"), ("quarantine", "release")])
 def test_a_worker_that_is_let_back_is_asked_at_once(first: str, then: str) -> None:
     rig = Rig()
@@ -279,13 +229,3 @@ def test_a_worker_that_is_let_back_is_asked_at_once(first: str, then: str) -> No
     assert rig.pool.due_probes(rig.now) == []
     getattr(rig.pool, then)(worker, rig.now)
     assert rig.pool.due_probes(rig.now) == [worker]
-
-
-def test_a_removed_worker_that_comes_back_starts_over() -> None:
-    rig = Rig()
-    gone = rig.joined(1)
-    rig.pool.remove(gone, rig.now)
-    worker = rig.pool.add(WorkerSpec(gone.spec.url), rig.now)
-    assert worker is not gone
-    assert worker.id == gone.id
-    assert state_of(worker) is State.JOINING

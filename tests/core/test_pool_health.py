@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from miles_router.core.health import HealthLimits
 from miles_router.core.lifecycle import State
 from miles_router.core.worker import ProbeOutcome, ProbeReport
 from miles_router.errors import DialFailed, DialTimeout, WorkerBroke, WorkerFault, WorkerTimeout
@@ -153,20 +154,57 @@ def test_broken_answers_make_suspect_and_ask_for_the_probe_that_decides() -> Non
     worker, _other = rig.joined(1), rig.joined(2)
     rig.pool.begin_probe(worker, rig.now)
     rig.pool.end_probe(worker)
-    for _ in range(20):
-        rig.pool.note_fault(worker, WorkerBroke("connection reset"), rig.now)
+    rig.pool.note_fault(worker, WorkerBroke("connection reset"), rig.now)
     assert state_of(worker) is State.SUSPECT
     assert worker in rig.pool.due_probes(rig.now)
-    rig.fails(worker, ProbeOutcome.UNREACHABLE)
+    rig.fails(worker, ProbeOutcome.UNREACHABLE, times=2)
     assert state_of(worker) is State.QUARANTINED
 
 
-def test_connects_that_time_out_quarantine_at_the_limit() -> None:
+@pytest.mark.parametrize("fault", [WorkerBroke("reset"), DialTimeout("no connection")])
+def test_requests_that_fail_together_are_one_failure(fault: WorkerFault) -> None:
+    """A hundred requests that hang on one hiccup must not quarantine a worker by themselves."""
     rig = Rig()
     worker = rig.joined(1)
-    for state in ("suspect", "suspect", "quarantined"):
-        rig.pool.note_fault(worker, DialTimeout("no connection"), rig.now)
-        assert worker.state.value == state
+    for _ in range(20):
+        rig.pool.note_fault(worker, fault, rig.now)
+    assert (worker.failures_in_row, worker.errors) == (1, 20)
+    assert state_of(worker) is State.SUSPECT
+    rig.passes(worker)
+    assert state_of(worker) is State.ACTIVE
+    rig.pool.note_fault(worker, fault, rig.now)
+    assert (worker.failures_in_row, state_of(worker)) == (1, State.SUSPECT)
+
+
+@pytest.mark.parametrize("busy", [True, False])
+def test_connects_that_time_out_count_once_per_probe_up_to_the_limit(busy: bool) -> None:
+    rig = Rig(health=HealthLimits(failures=3))
+    worker, _other = rig.joined(1), rig.joined(2)
+    states = []
+    for _ in range(3):
+        for _ in range(2):
+            rig.pool.note_fault(worker, DialTimeout("no connection"), rig.now)
+        states.append(worker.state.value)
+        if busy:
+            worker.last_bytes_at = rig.now  # the probe fails but counts nothing itself
+            rig.fails(worker, ProbeOutcome.TIMEOUT)
+    assert states == ["suspect", "suspect", "quarantined" if busy else "suspect"]
+
+
+def test_a_refused_connection_ejects_whatever_was_counted_before() -> None:
+    rig = Rig()
+    worker = rig.joined(1)
+    rig.pool.note_fault(worker, DialTimeout("no connection"), rig.now)
+    rig.pool.note_fault(worker, DialFailed("refused"), rig.now)
+    assert state_of(worker) is State.QUARANTINED
+    assert worker.failures_in_row == 2
+
+
+def test_the_last_worker_goes_when_another_service_has_its_address() -> None:
+    rig = Rig()
+    worker = rig.joined(1)
+    rig.fails(worker, ProbeOutcome.NOT_A_WORKER, times=3)
+    assert state_of(worker) is State.QUARANTINED
 
 
 @pytest.mark.parametrize(

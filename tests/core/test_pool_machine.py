@@ -20,7 +20,7 @@ from miles_router.errors import (
     WorkerTimeout,
 )
 from tests.core.pool_oracle import PoolOracle
-from tests.core.rig import Rig
+from tests.core.rig import Rig, url
 
 SLOTS = st.integers(1, 4)
 PICKS = st.integers(0, 7)
@@ -65,11 +65,18 @@ class PoolMachine(RuleBasedStateMachine):
 
     # -- membership and commands ------------------------------------------------------------------
 
-    @rule(slot=SLOTS)
-    def add(self, slot: int) -> None:
-        worker = self.rig.add(slot)
-        assert worker.state not in LEAVING
-        assert not worker.is_held
+    @rule(slot=SLOTS, api_key=st.sampled_from([None, "a", "b"]), lifts_hold=st.booleans())
+    def add(self, slot: int, api_key: str | None, lifts_hold: bool) -> None:
+        known = next((w for w in self.rig.workers.values() if w.url == url(slot)), None)
+        before = None if known is None else (known.spec.api_key, known.state, known.is_held)
+        worker = self.rig.add(slot, api_key=api_key, lifts_hold=lifts_hold)
+        assert worker is known or before is None
+        assert worker.spec.api_key == (api_key or (before and before[0]))
+        if before is not None and before[2] and not lifts_hold:
+            assert (worker.state, worker.is_held) == before[1:]
+        else:
+            assert worker.state not in LEAVING
+            assert not worker.is_held
 
     @precondition(lambda self: self.rig.workers)
     @rule(pick=PICKS, command=COMMANDS, deadline_s=DEADLINES)
@@ -92,33 +99,35 @@ class PoolMachine(RuleBasedStateMachine):
             self.oracle.released_by_hand = worker.id if command == "release" else ""
             order(worker, self.rig.now, **options)
             self.oracle.released_by_hand = ""
+            self.oracle.check_obeyed(worker, command)
             return
-        before = self.picture(worker)
+        before = self.oracle.picture(worker)
         with pytest.raises(IllegalTransition):
             order(worker, self.rig.now, **options)
-        assert self.picture(worker) == before
-
-    def picture(self, worker: Worker) -> list[object]:
-        of_worker = [getattr(worker, name) for name in Worker.__slots__]
-        index = [dict(tier.least._level_of) for tier in self.rig.admission._tiers.values()]
-        return [
-            *of_worker,
-            *index,
-            self.rig.events.last_seq,
-            len(self.oracle.leases),
-            list(self.oracle.waiting),
-        ]
+        assert self.oracle.picture(worker) == before
 
     # -- probes and faults ------------------------------------------------------------------------
 
     @precondition(lambda self: self.rig.workers)
     @rule(pick=PICKS, version=VERSIONS, times=st.integers(1, 2))
     def probe_passes(self, pick: int, version: str | None, times: int) -> None:
-        worker = self.pick(pick)
+        worker, versions = self.pick(pick), self.rig.pool.versions
         was_held = worker.is_held
         for _ in range(times):
-            self.rig.passes(worker, version)
+            was_routable, arrived = worker.is_routable, versions.arrived
+            expected = State.ACTIVE if self.oracle.keeps_serving(worker, version) else State.STALE
+            self.probe(worker, ProbeOutcome.PASSED, version)
+            if was_routable:
+                assert worker.state is expected
+            if worker.is_routable and version not in {None, *arrived}:
+                assert versions.newest == version
         assert not (was_held and worker.is_routable)
+
+    def probe(self, worker: Worker, outcome: ProbeOutcome, version: str | None = None) -> None:
+        self.rig.pool.begin_probe(worker, self.rig.now)
+        self.rig.pool.end_probe(worker)
+        self.rig.reports(worker, outcome, version=version)
+        self.oracle.counted.discard(worker)
 
     @precondition(lambda self: self.rig.workers)
     @rule(
@@ -131,7 +140,7 @@ class PoolMachine(RuleBasedStateMachine):
         others = [w for w in self.rig.workers.values() if w.is_routable and w is not worker]
         was_routable = worker.is_routable
         for _ in range(times):
-            self.rig.fails(worker, outcome)
+            self.probe(worker, outcome)
         if was_routable and not others and outcome is ProbeOutcome.UNHEALTHY:
             assert worker.is_routable
 
@@ -139,12 +148,19 @@ class PoolMachine(RuleBasedStateMachine):
     @rule(pick=PICKS, fault=FAULTS)
     def request_fails(self, pick: int, fault: WorkerFault) -> None:
         worker = self.pick(pick)
-        before = worker.state
+        before, failures = worker.state, worker.failures_in_row
+        was_counted = worker in self.oracle.counted
         self.rig.pool.note_fault(worker, fault, self.rig.now)
-        if isinstance(fault, WorkerTimeout):
-            assert worker.state is before
         if isinstance(fault, DialFailed):
             assert not worker.is_routable
+            self.oracle.counted.add(worker)
+        elif isinstance(fault, WorkerTimeout) or before not in ROUTABLE or was_counted:
+            assert (worker.state, worker.failures_in_row) == (before, failures)
+        else:
+            assert worker.failures_in_row == failures + 1
+            assert worker.state is not State.ACTIVE
+            assert worker.next_probe_at <= self.rig.now
+            self.oracle.counted.add(worker)
 
     @precondition(lambda self: self.gone)
     @rule(pick=PICKS, fault=FAULTS, version=VERSIONS)
@@ -160,7 +176,14 @@ class PoolMachine(RuleBasedStateMachine):
     @rule(pick=PICKS, version=st.sampled_from(["1", "2", "3"]))
     def answer_names_a_version(self, pick: int, version: str) -> None:
         worker = self.oracle.leases[pick % len(self.oracle.leases)].worker
+        known, arrived = worker.weight_version, self.rig.pool.versions.arrived
+        is_believed = self.oracle.believes(worker, version)
         self.rig.pool.note_weight_version(worker, version, self.rig.now)
+        assert worker.weight_version == (version if is_believed else known)
+        if is_believed and worker.is_routable and version not in arrived:
+            assert self.rig.pool.versions.newest == version
+        else:
+            assert self.rig.pool.versions.arrived == arrived
 
     # -- requests and time ------------------------------------------------------------------------
 

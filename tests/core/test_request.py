@@ -11,6 +11,7 @@ from miles_router.core.request import (
     OWN_PATHS,
     PathClass,
     classify,
+    is_batch,
     is_generation,
     matched_path,
     rids_in,
@@ -116,6 +117,35 @@ def test_the_rids_that_a_body_names(body: bytes, rids: tuple[str, ...]) -> None:
 
 
 @pytest.mark.parametrize(
+    ("prompts", "rids"),
+    [
+        (b'"text": ["x", "y", "z"]', ("a_0", "a_1", "a_2")),
+        (b'"text": ["x"]', ("a_0",)),
+        (b'"input_ids": [[1, 2], [3]]', ("a_0", "a_1")),
+        (b'"input_ids": [ [1] ]', ("a_0",)),
+        (b'"text": null, "input_ids": [[1], [2]]', ("a_0", "a_1")),
+        (b'"text": []', ()),  # nothing runs
+        (b'"text": "x"', ("a",)),
+        (b'"input_ids": [1, 2]', ("a",)),  # one prompt of two tokens
+        (b'"input_ids": []', ("a",)),
+        (b'"text": 7, "input_ids": {"x": [[1]]}', ("a",)),
+        (b'"text": "[x, y]"', ("a",)),
+        (b'"prompts": ["x", "y"]', ("a",)),
+    ],
+)
+def test_a_batch_runs_under_numbered_rids(prompts: bytes, rids: tuple[str, ...]) -> None:
+    assert rids_in(b'{"rid": "a", ' + prompts + b"}") == rids
+    assert rids_in(b"{" + prompts + b', "rid": "a"}') == rids
+    assert rids_in(b'{"rid": ["p", "q"], ' + prompts + b"}") == ("p", "q")  # named one by one
+    assert is_batch(b"{" + prompts + b"}") is (rids != ("a",))
+
+
+@pytest.mark.parametrize("body", [b"", b"[]", b'["x"]', b"text=x", b'{"text": ["x"', b"\xff"])
+def test_what_is_no_json_object_is_no_batch(body: bytes) -> None:
+    assert is_batch(body) is False
+
+
+@pytest.mark.parametrize(
     ("body", "stream"),
     [
         (b'{"stream": true}', True),
@@ -136,3 +166,4 @@ def test_no_body_breaks_the_reading(body: bytes) -> None:
     for text in (body, b'{"rid": "' + body + b'"}', b'{"stream": ' + body + b"}"):
         assert isinstance(rids_in(text), tuple)
         assert isinstance(wants_stream(text), bool)
+        assert isinstance(is_batch(text), bool)

@@ -78,6 +78,7 @@ def test_only_routable_others_serve(state: State, serves: bool) -> None:
         (ProbeOutcome.TIMEOUT, 1, False),
         (ProbeOutcome.UNREACHABLE, 1, False),
         (ProbeOutcome.UNHEALTHY, 2, True),
+        (ProbeOutcome.NOT_A_WORKER, 1, False),
     ],
 )
 def test_others_answer_well_or_badly_but_not_by_silence(

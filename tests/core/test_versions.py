@@ -53,6 +53,45 @@ def test_who_may_serve(
     assert history(*arrived).may_serve(version, others_serve=others_serve) is may
 
 
+@pytest.mark.parametrize(
+    ("version", "other", "before"),
+    [
+        ("1", "2", True),
+        ("1", "3", True),
+        ("2", "1", False),
+        ("2", "2", False),
+        ("1", "9", False),  # one that never arrived has no place in the order
+        ("9", "1", False),
+        ("8", "9", False),
+        (None, "1", False),
+        ("1", None, False),
+        (None, None, False),
+    ],
+)
+def test_which_version_arrived_before_which(
+    version: str | None, other: str | None, before: bool
+) -> None:
+    assert history("1", "2", "3").arrived_before(version, other) is before
+
+
+@pytest.mark.parametrize(
+    ("version", "arrived"),
+    [
+        ("1", ("2", "3", "1")),
+        ("3", ("1", "2", "3")),
+        ("9", ("1", "2", "3")),  # what never arrived cannot be the newest again
+        (None, ("1", "2", "3")),
+    ],
+)
+def test_a_version_that_is_renewed_is_the_newest_again(
+    version: str | None, arrived: tuple[str, ...]
+) -> None:
+    made = history("1", "2", "3")
+    made.renew(version)
+    assert made.arrived == arrived
+    assert made.newest == arrived[-1]
+
+
 def test_the_memory_is_bounded_and_forgets_the_oldest(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(versions, "MAX_REMEMBERED", 3)
     made = history("1", "2", "3", "4")

@@ -22,7 +22,7 @@ def test_active_and_suspect_workers_are_routable(state: State) -> None:
     [
         (ProbeOutcome.PASSED, True, True),
         (ProbeOutcome.UNHEALTHY, False, True),
-        (ProbeOutcome.NOT_A_WORKER, False, True),
+        (ProbeOutcome.NOT_A_WORKER, False, False),
         (ProbeOutcome.TIMEOUT, False, False),
         (ProbeOutcome.UNREACHABLE, False, False),
         (ProbeOutcome.BROKEN, False, False),
@@ -31,6 +31,24 @@ def test_active_and_suspect_workers_are_routable(state: State) -> None:
 def test_what_a_probe_outcome_means(outcome: ProbeOutcome, passed: bool, answered: bool) -> None:
     report = ProbeReport(outcome, 0.0, 1.0)
     assert (report.passed, report.answered) == (passed, answered)
+
+
+def test_a_registration_fills_what_it_leaves_open_from_the_older_one() -> None:
+    url = parse_worker_url("http://10.0.0.1:8000")
+    older = WorkerSpec(
+        url, api_key="k", labels={"gpu": "h100", "rack": "1"}, worker_type="decode", extra={"a": 1}
+    )
+    assert WorkerSpec(url).merged_over(older) == WorkerSpec(
+        url, api_key="k", labels={"gpu": "h100", "rack": "1"}, extra={"a": 1}
+    )
+    newer = WorkerSpec(url, api_key="", labels={"rack": "2"}, worker_type="prefill", extra={"b": 2})
+    assert newer.merged_over(older) == WorkerSpec(
+        url,
+        api_key="",  # said to be empty is not left open
+        labels={"gpu": "h100", "rack": "2"},
+        worker_type="prefill",
+        extra={"a": 1, "b": 2},
+    )
 
 
 def test_the_id_depends_on_the_url_alone_whatever_its_spelling() -> None:

@@ -17,6 +17,7 @@ SHAPE = Shape(
     prompts=1,
     samples=1,
     turns=1,
+    min_new_tokens=6,
     max_new_tokens=12,
     seed=3,
     extra={"return_routed_experts": True},

@@ -14,7 +14,9 @@ from miles_router.demo.plan import (
 )
 from miles_router.sim.contract import check_generate_body
 
-SHAPE = Shape(prompts=3, samples=2, turns=4, max_new_tokens=9, seed=5, extra={"priority": 3})
+SHAPE = Shape(
+    prompts=3, samples=2, turns=4, min_new_tokens=4, max_new_tokens=9, seed=5, extra={"priority": 3}
+)
 
 
 def test_samples_of_a_prompt_open_alike_and_have_their_own_seeds() -> None:
@@ -26,12 +28,16 @@ def test_samples_of_a_prompt_open_alike_and_have_their_own_seeds() -> None:
 
 
 def test_a_seed_of_the_plan_makes_it_repeatable() -> None:
-    other = Shape(prompts=3, samples=2, turns=4, max_new_tokens=9, seed=6, extra={})
+    other = Shape(
+        prompts=3, samples=2, turns=4, min_new_tokens=4, max_new_tokens=9, seed=6, extra={}
+    )
     assert make_dialogues(SHAPE) == make_dialogues(SHAPE) != make_dialogues(other)
 
 
 def test_no_request_id_is_a_prefix_of_another() -> None:
-    shape = Shape(prompts=12, samples=2, turns=12, max_new_tokens=9, seed=0, extra={})
+    shape = Shape(
+        prompts=12, samples=2, turns=12, min_new_tokens=4, max_new_tokens=9, seed=0, extra={}
+    )
     ids = [
         request_id(one, turn, attempt)
         for one in make_dialogues(shape)
@@ -81,5 +87,5 @@ def test_at_most_half_of_the_turns_are_interrupted(turns: int, expected: int) ->
 
 
 def test_one_turn_alone_is_not_interrupted() -> None:
-    one = Shape(prompts=1, samples=1, turns=1, max_new_tokens=9, seed=0, extra={})
+    one = Shape(prompts=1, samples=1, turns=1, min_new_tokens=4, max_new_tokens=9, seed=0, extra={})
     assert choose_interruptions(make_dialogues(one), 1, aborts=1, disconnects=1) == {}

@@ -1,0 +1,177 @@
+"""Middleware for tests, named by `tests.plugins.samples:Class`."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import trio
+from starlette.middleware.base import BaseHTTPMiddleware
+from starlette.responses import JSONResponse, Response
+
+if TYPE_CHECKING:
+    from starlette.middleware.base import RequestResponseEndpoint
+    from starlette.requests import Request
+    from starlette.types import ASGIApp, Receive, Scope, Send
+
+NOT_CALLABLE = 5
+
+
+class Plain(BaseHTTPMiddleware):
+    """Written for Starlette; knows no router. Marks requests and answers on their way."""
+
+    name = "plain"
+
+    async def dispatch(self, request: Request, call_next: RequestResponseEndpoint) -> Response:
+        headers = request.scope["headers"]
+        trail = [value for key, value in headers if key == b"x-trail"]
+        request.scope["headers"] = [
+            *((key, value) for key, value in headers if key != b"x-trail"),
+            (b"x-trail", b",".join((*trail, self.name.encode()))),
+        ]
+        response = await call_next(request)
+        response.headers["x-seen"] = ",".join(
+            part for part in (response.headers.get("x-seen"), self.name) if part
+        )
+        response.headers["x-status-seen"] = str(response.status_code)
+        return response
+
+
+class Second(Plain):
+    name = "second"
+
+
+class WithRouter(BaseHTTPMiddleware):
+    """As miles writes them: it is given the router."""
+
+    def __init__(self, app: ASGIApp, *, router: Any) -> None:
+        super().__init__(app)
+        self.router = router
+
+    async def dispatch(self, request: Request, call_next: RequestResponseEndpoint) -> Response:
+        response = await call_next(request)
+        worker = response.headers.get("x-miles-worker")
+        if worker is not None:
+            self.router.note_weight_version(worker, "seen-by-middleware")
+        response.headers["x-workers"] = ",".join(view.url for view in self.router.workers)
+        return response
+
+
+class BodyReader(BaseHTTPMiddleware):
+    """Reads the request before the router does."""
+
+    async def dispatch(self, request: Request, call_next: RequestResponseEndpoint) -> Response:
+        size_bytes = len(await request.body())
+        response = await call_next(request)
+        response.headers["x-body-bytes"] = str(size_bytes)
+        return response
+
+
+class Shouting(BaseHTTPMiddleware):
+    """Answers with another body than the worker's."""
+
+    async def dispatch(self, request: Request, call_next: RequestResponseEndpoint) -> Response:
+        response = await call_next(request)
+        body = b"".join([piece async for piece in response.body_iterator])  # type: ignore[attr-defined]  # call_next streams
+        return Response(body.upper(), status_code=response.status_code)
+
+
+class AnswersItself(BaseHTTPMiddleware):
+    async def dispatch(self, request: Request, call_next: RequestResponseEndpoint) -> Response:
+        if request.url.path == "/mine":
+            return JSONResponse({"by": "middleware"}, 418)
+        return await call_next(request)
+
+
+class Careless(BaseHTTPMiddleware):
+    """Starts a request, does not wait for its end, and answers something else."""
+
+    async def dispatch(self, request: Request, call_next: RequestResponseEndpoint) -> Response:
+        await call_next(request)
+        return JSONResponse({"by": "careless"})
+
+
+class RaisesBefore:
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        raise LookupError("a prompt that nobody may read")
+
+
+class RaisesAfterStart(BaseHTTPMiddleware):
+    async def dispatch(self, request: Request, call_next: RequestResponseEndpoint) -> Response:
+        response = await call_next(request)
+        pieces = response.body_iterator  # type: ignore[attr-defined]  # call_next streams
+
+        async def spoiled() -> Any:
+            async for piece in pieces:
+                yield piece[:3]
+                raise LookupError("a prompt that nobody may read")
+
+        response.body_iterator = spoiled()  # type: ignore[attr-defined]  # call_next streams
+        return response
+
+
+class Swallows:
+    """Hides every failure, and ends the answer as if it were whole."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        try:
+            await self.app(scope, receive, send)
+        except Exception:
+            await send({"type": "http.response.body", "body": b"", "more_body": False})
+
+
+class Repairs(BaseHTTPMiddleware):
+    """Reads the whole answer, and makes an error of its own where that fails."""
+
+    async def dispatch(self, request: Request, call_next: RequestResponseEndpoint) -> Response:
+        response = await call_next(request)
+        expected = int(response.headers.get("content-length", 0))
+        body = b"".join([piece async for piece in response.body_iterator])  # type: ignore[attr-defined]  # call_next streams
+        if len(body) < expected:
+            return JSONResponse({"by": "middleware"}, 502)
+        return Response(body)
+
+
+class ScopeRecorder:
+    """Notes which kinds of ASGI scopes reach it."""
+
+    seen: ClassVar[list[str]] = []
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        self.seen.append(scope["type"])
+        await self.app(scope, receive, send)
+
+
+class Slow(BaseHTTPMiddleware):
+    async def dispatch(self, request: Request, call_next: RequestResponseEndpoint) -> Response:
+        await trio.sleep(0.01)
+        return await call_next(request)
+
+
+class TakesMore:
+    def __init__(self, app: ASGIApp, needed: str) -> None:
+        self.app = app
+
+
+class TakesKeywords:
+    def __init__(self, app: ASGIApp, **keywords: Any) -> None:
+        self.app = app
+        self.keywords = keywords
+
+
+class RaisesWhenMade:
+    def __init__(self, app: ASGIApp) -> None:
+        raise OSError("no such file")
+
+
+def make_function(app: ASGIApp) -> ASGIApp:
+    """A function serves as well as a class."""
+    return app

@@ -1,0 +1,104 @@
+"""Streams pass as they come: no piece waits for the next one."""
+
+from __future__ import annotations
+
+import json
+import statistics
+from typing import TYPE_CHECKING
+
+import pytest
+import trio
+
+from miles_router.sim import SimSettings
+from miles_router.sim.echo import pseudo_random_bytes
+from tests.system.rig import joined, prompt
+
+if TYPE_CHECKING:
+    from tests.system.rig import Router
+
+pytestmark = pytest.mark.loopback
+
+
+async def first_chunk_s(port: int, tokens: int) -> float:
+    """Seconds from the request to the first streamed event."""
+    from tests.sim.raw_client import connected
+
+    async with connected(port) as client:
+        asked_at = trio.current_time()
+        await client.send("POST", "/generate", prompt(tokens=tokens, stream=True))
+        await client.head()
+        await client.chunk()
+        return trio.current_time() - asked_at
+
+
+async def test_the_first_streamed_event_is_not_held_back(router: Router) -> None:
+    async with joined(router, SimSettings(tokens_per_s=20)) as (sim,):
+        direct = [await first_chunk_s(sim.port, 40) for _ in range(5)]
+        relayed = [await first_chunk_s(router.port, 40) for _ in range(5)]
+        added_s = statistics.median(relayed) - statistics.median(direct)
+        print(f"first event: the router adds {added_s * 1000:.1f} ms")  # noqa: T201  for people
+        assert statistics.median(relayed) < 0.25, "of an answer that takes 2 s"
+        await router.check_idle()
+
+
+@pytest.mark.parametrize("incremental", [False, True])
+async def test_events_are_relayed_unchanged(router: Router, incremental: bool) -> None:
+    settings = SimSettings(incremental_streaming=incremental)
+    body = prompt(tokens=20, stream=True, rid="same", params={"temperature": 0})
+    async with joined(router, settings) as (sim,):
+        from tests.sim.raw_client import connected
+
+        async with connected(sim.port) as client:
+            direct = (await client.post("/generate", body)).events()
+        relayed = (await router.post("/generate", body)).events()
+        for event in (*direct, *relayed):
+            event["meta_info"] = {
+                key: value
+                for key, value in event["meta_info"].items()
+                if isinstance(value, str | int | list) and "latency" not in key
+            }
+        assert [event["text"] for event in relayed] == [event["text"] for event in direct]
+        assert [event["output_ids"] for event in relayed] == [
+            event["output_ids"] for event in direct
+        ]
+        lengths = [len(event["output_ids"]) for event in relayed]
+        assert lengths[-1] == (1 if incremental else 20)
+
+
+async def test_pieces_of_a_slow_answer_arrive_one_by_one(router: Router) -> None:
+    async with joined(router, SimSettings()):
+        async with router.connected() as client:
+            with trio.fail_after(10):
+                target = "/sim/bytes?size=50&chunk=10&delay_s=0.1&chunked=1"
+                await client.send("GET", target)
+                await client.head()
+                arrivals, data = [], b""
+                while piece := await client.chunk():
+                    arrivals.append(trio.current_time())
+                    data += piece
+        gaps = [later - earlier for earlier, later in zip(arrivals, arrivals[1:], strict=False)]
+        assert data == pseudo_random_bytes(50)
+        assert len(gaps) == 4
+        assert min(gaps) > 0.03
+
+
+async def test_a_long_pause_in_mid_stream_does_not_end_it(router: Router) -> None:
+    async with joined(router, SimSettings()):
+        with trio.fail_after(10):
+            answer = await router.call("GET", "/sim/bytes?size=2&chunk=1&delay_s=1.5")
+        assert answer.body == pseudo_random_bytes(2)
+
+
+async def test_a_router_event_stream_tells_what_happens(router: Router) -> None:
+    seq = (await router.snapshot())["last_event_seq"]
+    async with router.connected() as client:
+        await client.send("GET", f"/events?since={seq}")
+        await client.head()
+        async with joined(router, SimSettings()) as (sim,):
+            with trio.fail_after(5):
+                kinds = []
+                while "worker_active" not in kinds:
+                    event = json.loads((await client.until(b"\n\n")).split(b"data: ")[1])
+                    assert event["url"] == sim.url
+                    kinds.append(event["kind"])
+        assert kinds[0] == "worker_joining"

@@ -1,0 +1,325 @@
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+import trio
+
+from miles_router.sim import RunningSim, SimSettings
+from tests.web.asgi_client import Answer
+from tests.web.rig import ADMIN, LONG, SHORT, SLOW, Rig, open_router, open_sims
+
+KEYS = ("red=key-of-red-1", "blue=key-of-blue-1")
+ABORTED = {"type": "abort", "message": "Aborted", "status_code": None, "err_type": None}
+
+
+def aborts(sim: RunningSim) -> list[str]:
+    """The rids that the worker was told to abort."""
+    return [body["rid"] for body in sim.worker.stats.abort_requests]
+
+
+async def until_running(sim: RunningSim, *rids: str) -> None:
+    with trio.fail_after(5):
+        while {one.item.rid for one in sim.worker.engine.running.values()} != set(rids):
+            await trio.sleep(0.005)
+
+
+def finish_reason(answer: Answer) -> Any:
+    assert answer.status == 200, answer.body
+    return answer.json()["meta_info"]["finish_reason"]
+
+
+# -- /abort_request: running requests -------------------------------------------------------------
+
+
+@pytest.mark.loopback
+async def test_an_abort_goes_to_the_worker_that_runs_the_request() -> None:
+    async with open_sims(2, SLOW) as sims, open_router(policy="round_robin") as rig:
+        for sim in sims:
+            rig.join(sim.url)
+        async with (
+            rig.client.opened("POST", "/generate", {**LONG, "rid": "first"}) as first,
+            rig.client.opened("POST", "/generate", {**LONG, "rid": "second"}),
+        ):
+            running = {"first": None, "second": None}
+            with trio.fail_after(5):
+                while None in running.values():
+                    for sim in sims:
+                        for one in sim.worker.engine.running.values():
+                            running[one.item.rid] = sim  # type: ignore[assignment]
+                    await trio.sleep(0.005)
+            assert running["first"] is not running["second"]
+            answer = await rig.client.post("/abort_request", {"rid": "first"})
+            await first.is_over.wait()
+            assert finish_reason(first.answer) == ABORTED
+            assert aborts(running["first"]) == ["first"]  # type: ignore[arg-type]
+            assert aborts(running["second"]) == []  # type: ignore[arg-type]
+            value = answer.json()
+            assert (answer.status, value["success"], value["matched"]) == (200, True, 1)
+            url = running["first"].url  # type: ignore[attr-defined]
+            assert value["results"] == [
+                {"worker": rig.services.pool.find(url).id, "url": url, "status": 200, "body": None}
+            ]
+
+
+@pytest.mark.loopback
+@pytest.mark.parametrize("rid", ["batch", ["batch_a", "batch_b"]])
+async def test_a_batch_is_aborted_by_what_its_ids_begin_with(rid: Any) -> None:
+    body = {**LONG, "text": ["a", "b"], "rid": rid}
+    async with open_sims(1, SLOW) as [sim], open_router() as rig:
+        rig.join(sim.url)
+        async with rig.client.opened("POST", "/generate", body) as call:
+            ids = rid if isinstance(rid, list) else ["batch_0", "batch_1"]
+            await until_running(sim, *ids)
+            answer = await rig.client.post("/abort_request", {"rid": "batch"})
+            await call.is_over.wait()
+            assert [one["meta_info"]["finish_reason"] for one in call.answer.json()] == [ABORTED] * 2
+            assert sorted(aborts(sim)) == sorted(ids)
+            assert answer.json()["matched"] == 1
+
+
+@pytest.mark.loopback
+async def test_abort_all_reaches_every_worker_also_those_that_leave() -> None:
+    async with open_sims(2, SLOW) as sims, open_router() as rig:
+        leaving = rig.join(sims[0].url)
+        async with rig.client.opened("POST", "/generate", LONG) as call:
+            await rig.until_inflight(leaving, 1)
+            with trio.fail_after(5):
+                while not sims[0].worker.engine.running:
+                    await trio.sleep(0.005)
+            rig.join(sims[1].url)
+            rig.services.pool.remove(leaving, trio.current_time())
+            answer = await rig.client.post("/abort_request", {"abort_all": True})
+            await call.is_over.wait()
+            assert finish_reason(call.answer) == ABORTED
+        assert answer.status == 200
+        assert [one["url"] for one in answer.json()["results"]] == [sim.url for sim in sims]
+        for sim in sims:
+            assert sim.worker.stats.abort_requests == [{"rid": "", "abort_all": True}]
+
+
+@pytest.mark.loopback
+async def test_an_unknown_rid_is_passed_on_by_those_who_may_abort_everything() -> None:
+    async with open_sims(2) as sims, open_router(admin_token=ADMIN, api_keys=KEYS) as rig:
+        for sim in sims:
+            rig.join(sim.url)
+        answer = await rig.as_caller("key-of-red-1").post("/abort_request", {"rid": "nobody"})
+        assert (answer.status, answer.json()["matched"], answer.json()["results"]) == (200, 0, [])
+        assert [aborts(sim) for sim in sims] == [[], []]
+        answer = await rig.as_caller(ADMIN).post("/abort_request", {"rid": "nobody"})
+        assert (answer.status, len(answer.json()["results"])) == (200, 2)
+        assert [aborts(sim) for sim in sims] == [["nobody"], ["nobody"]]
+
+
+@pytest.mark.parametrize(
+    "body", [None, {}, {"rid": ""}, {"rid": None}, {"rid": 5}, {"rid": ["a"]}, {"abort_all": False}]
+)
+async def test_an_abort_that_names_nothing_is_refused(body: Any) -> None:
+    async with open_router() as rig:
+        answer = await rig.client.post("/abort_request", body)
+        assert (answer.status, answer.error["code"]) == (400, "bad_request")
+
+
+@pytest.mark.loopback
+async def test_an_abort_tells_for_each_worker_what_became_of_it() -> None:
+    async with open_sims(1) as [sim], open_router() as rig:
+        rig.join(sim.url)
+        gone = rig.join("http://127.0.0.1:1")
+        answer = await rig.client.post("/abort_request", {"abort_all": True})
+        assert (answer.status, answer.json()["success"]) == (206, False)
+        good, bad = answer.json()["results"]
+        assert (good["url"], good["status"]) == (sim.url, 200)
+        assert (bad["worker"], bad["error"]["code"]) == (gone.id, "worker_failed")
+        rig.services.pool.remove(rig.services.pool.find(sim.url), trio.current_time())
+        assert (await rig.client.post("/abort_request", {"abort_all": True})).status == 502
+
+
+# -- tenants --------------------------------------------------------------------------------------
+
+
+@pytest.mark.loopback
+async def test_a_tenant_aborts_only_what_is_its_own() -> None:
+    async with open_sims(1, SLOW) as [sim], open_router(admin_token=ADMIN, api_keys=KEYS) as rig:
+        rig.join(sim.url)
+        red, blue = rig.as_caller("key-of-red-1"), rig.as_caller("key-of-blue-1")
+        async with (
+            red.opened("POST", "/generate", {**LONG, "rid": "red-1"}) as of_red,
+            blue.opened("POST", "/generate", {**LONG, "rid": "blue-1"}) as of_blue,
+            blue.opened("POST", "/generate", {**LONG}),
+        ):
+            await rig.until_inflight(rig.services.pool.find(sim.url), 3)
+            with trio.fail_after(5):
+                while len(sim.worker.engine.running) < 3:
+                    await trio.sleep(0.005)
+            named = (await red.post("/abort_request", {"rid": "blue-1"})).json()
+            assert (named["matched"], named["results"]) == (0, [])
+            everything = (await red.post("/abort_request", {"abort_all": True})).json()
+            assert (everything["matched"], everything["without_rid"]) == (1, 0)
+            await of_red.is_over.wait()
+            assert finish_reason(of_red.answer) == ABORTED
+            assert aborts(sim) == ["red-1"]
+            assert not of_blue.is_over.is_set()
+            own = (await blue.post("/abort_request", {"abort_all": True})).json()
+            assert (own["matched"], own["without_rid"]) == (2, 1)
+            await of_blue.is_over.wait()
+            assert finish_reason(of_blue.answer) == ABORTED
+
+
+# -- requests that wait for a worker ----------------------------------------------------------------
+
+
+async def abort_queued(rig: Rig, body: Any, abort: Any, path: str = "/generate") -> Answer:
+    """The answer to a request that was aborted while it waited."""
+    async with rig.client.opened("POST", path, body) as call:
+        await rig.until_queued(1)
+        answer = await rig.client.post("/abort_request", abort)
+        assert (answer.status, answer.json()["queued_aborted"]) == (200, 1)
+        await call.is_over.wait()
+    assert rig.services.admission.queued == 0
+    return call.answer
+
+
+def of_sglang_queue(rid: str) -> dict[str, Any]:
+    return {
+        "text": "",
+        "output_ids": [],
+        "meta_info": {
+            "id": rid,
+            "finish_reason": {"type": "abort", "message": "Abort in waiting queue"},
+            "completion_tokens": 0,
+        },
+    }
+
+
+@pytest.mark.parametrize("abort", [{"rid": "q"}, {"rid": "q-1"}, {"abort_all": True}])
+async def test_a_queued_request_ends_with_sglangs_abort_answer(abort: Any) -> None:
+    async with open_router() as rig:
+        answer = await abort_queued(rig, {**SHORT, "rid": "q-1"}, abort)
+        assert (answer.status, answer.json()) == (200, of_sglang_queue("q-1"))
+        assert answer.header("content-type") == "application/json"
+
+
+async def test_a_queued_stream_gets_it_as_its_only_chunk() -> None:
+    async with open_router() as rig:
+        answer = await abort_queued(rig, {**SHORT, "rid": "q", "stream": True}, {"rid": "q"})
+        assert answer.status == 200
+        assert str(answer.header("content-type")).startswith("text/event-stream")
+        first, done, rest = answer.body.split(b"\n\n")
+        assert json.loads(first.removeprefix(b"data: ")) == of_sglang_queue("q")
+        assert (done, rest) == (b"data: [DONE]", b"")
+
+
+@pytest.mark.parametrize(
+    ("path", "body"),
+    [
+        ("/generate", {**SHORT, "text": ["a", "b"], "rid": "q"}),
+        ("/v1/completions", {"model": "m", "prompt": "a", "rid": "q"}),
+        ("/v1/chat/completions", {"model": "m", "messages": [], "rid": "q"}),
+    ],
+)
+async def test_other_shapes_get_an_error(path: str, body: Any) -> None:
+    async with open_router() as rig:
+        answer = await abort_queued(rig, body, {"rid": "q"}, path)
+        assert (answer.status, answer.error["code"]) == (409, "request_aborted")
+
+
+@pytest.mark.loopback
+async def test_the_answer_of_the_router_has_the_form_of_the_workers_own() -> None:
+    """A request aborted in the worker's queue and one aborted in the router's look alike."""
+    settings = SimSettings(tokens_per_s=50.0, max_running=1)
+    async with open_sims(1, settings) as [sim], open_router() as rig:
+        rig.join(sim.url)
+        async with (
+            rig.client.opened("POST", "/generate", {**LONG, "rid": "runs"}),
+            rig.client.opened("POST", "/generate", {**SHORT, "rid": "waits"}) as call,
+        ):
+            with trio.fail_after(5):
+                while not sim.worker.engine.queue:
+                    await trio.sleep(0.005)
+            rid = sim.worker.engine.queue[0].item.rid
+            if rid == "runs":
+                return
+            await rig.client.post("/abort_request", {"rid": "waits"})
+            await call.is_over.wait()
+            theirs, ours = call.answer.json(), of_sglang_queue("waits")
+            assert theirs["meta_info"]["finish_reason"] == ours["meta_info"]["finish_reason"]
+            assert set(ours) <= set(theirs)
+
+
+# -- /flush_cache ---------------------------------------------------------------------------------
+
+
+@pytest.mark.loopback
+async def test_a_flush_reaches_every_worker() -> None:
+    async with open_sims(2) as sims, open_router() as rig:
+        for sim in sims:
+            rig.join(sim.url)
+        answer = await rig.client.post("/flush_cache")
+        assert (answer.status, answer.json()["success"]) == (200, True)
+        assert [one["url"] for one in answer.json()["results"]] == [sim.url for sim in sims]
+        assert all(one["body"].startswith("Cache flushed") for one in answer.json()["results"])
+        assert [sim.worker.stats.requests["/flush_cache"] for sim in sims] == [1, 1]
+        assert (await rig.client.get("/flush_cache?timeout=0.5")).status == 200
+        target = sims[0].worker.stats.shown()["last_requests"]["/flush_cache"]["target"]
+        assert target == "/flush_cache?timeout=0.5"
+
+
+@pytest.mark.loopback
+async def test_a_flush_that_some_refuse_is_206() -> None:
+    async with open_sims(2, SLOW) as sims, open_router() as rig:
+        worker = rig.join(sims[0].url)
+        async with rig.client.opened("POST", "/generate", LONG):
+            await rig.until_inflight(worker, 1)
+            with trio.fail_after(5):
+                while not sims[0].worker.engine.running:
+                    await trio.sleep(0.005)
+            assert (await rig.client.post("/flush_cache")).status == 502
+            rig.join(sims[1].url)
+            answer = await rig.client.post("/flush_cache")
+            assert (answer.status, answer.json()["success"]) == (206, False)
+            assert [one["status"] for one in answer.json()["results"]] == [400, 200]
+
+
+@pytest.mark.parametrize("timeout", ["x", "-1", "nan", "%D9%A3", "1e9999", "9" * 5000, "."])
+async def test_a_flush_timeout_is_a_number_of_seconds(timeout: str) -> None:
+    async with open_router() as rig:
+        rig.join("http://127.0.0.1:1")
+        answer = await rig.client.post(f"/flush_cache?timeout={timeout}")
+        assert (answer.status, answer.error["code"]) == (400, "bad_request")
+
+
+# -- /finish_session ------------------------------------------------------------------------------
+
+
+@pytest.mark.loopback
+@pytest.mark.parametrize("header", ["X-SMG-Routing-Key", "X-Miles-Session"])
+async def test_a_finished_session_is_forgotten(header: str) -> None:
+    async with open_sims(1) as [sim], open_router() as rig:
+        rig.join(sim.url)
+        await rig.client.post("/generate", SHORT, **{header: "s1"})
+        assert len(rig.services.affinity) == 1
+        answer = await rig.client.post("/finish_session?session_id=s1")
+        assert answer.status == 200
+        assert answer.json() == {"status": "success", "session_id": "s1", "was_known": True}
+        assert len(rig.services.affinity) == 0
+        again = await rig.client.post("/finish_session", {"session_id": "s1"})
+        assert (again.status, again.json()["was_known"]) == (200, False)
+
+
+@pytest.mark.loopback
+async def test_a_tenant_cannot_finish_the_session_of_another() -> None:
+    async with open_sims(1) as [sim], open_router(api_keys=KEYS) as rig:
+        rig.join(sim.url)
+        red, blue = rig.as_caller("key-of-red-1"), rig.as_caller("key-of-blue-1")
+        await red.post("/generate", SHORT, **{"X-Miles-Session": "s1"})
+        answer = await blue.post("/finish_session?session_id=s1")
+        assert (answer.status, answer.json()["was_known"]) == (200, False)
+        assert (await red.post("/finish_session?session_id=s1")).json()["was_known"] is True
+
+
+@pytest.mark.parametrize("body", [None, {}, {"session_id": ""}, {"session_id": 4}])
+async def test_a_session_must_be_named(body: Any) -> None:
+    async with open_router() as rig:
+        answer = await rig.client.post("/finish_session", body)
+        assert (answer.status, answer.error["code"]) == (400, "bad_request")
