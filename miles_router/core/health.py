@@ -5,6 +5,7 @@ pool applies what is returned. Rules:
 
 - `failures` bad probes in a row quarantine; each before that makes an active worker suspect.
 - A worker that delivered answer bytes while its probe failed is busy, not dead: nothing counts.
+- A worker whose generation somebody paused is neither: nothing counts until it is continued.
 - The last routable worker is not quarantined as long as it answers at all (mass failure: a pool
   that is half alive beats an empty one). One that cannot be reached answers nothing.
 - A request that could not even connect because the worker refused ejects it at once.
@@ -17,6 +18,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from miles_router.core.lifecycle import State, Trigger
+from miles_router.core.worker import ProbeOutcome
 from miles_router.errors import DialFailed, WorkerBroke, WorkerFault, WorkerTimeout
 
 if TYPE_CHECKING:
@@ -47,6 +49,8 @@ def judge_probe(
     """What `report` means for `worker`, whose counters do not include it yet."""
     if report.passed:
         return Verdict(Trigger.PASSED, "probe passed")
+    if report.outcome is ProbeOutcome.PAUSED:
+        return Verdict(None, "paused")
     if worker.last_bytes_at >= report.started_at:
         return Verdict(None, "probe failed while the worker was delivering answers")
     failures = worker.failures_in_row + 1

@@ -21,6 +21,7 @@ class ProbeOutcome(StrEnum):
     PASSED = "passed"
     UNHEALTHY = "unhealthy"  # answered, but not 200
     NOT_A_WORKER = "not_a_worker"  # answered, but not as an inference worker does
+    PAUSED = "paused"  # alive, but somebody paused its generation
     TIMEOUT = "timeout"
     UNREACHABLE = "unreachable"
     BROKEN = "broken"  # connected, but no HTTP answer

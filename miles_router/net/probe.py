@@ -32,6 +32,9 @@ if TYPE_CHECKING:
 
 MODEL_PATHS = ("/model_info", "/get_model_info")
 MODEL_KEYS = frozenset({"model_path", "weight_version", "is_generation", "served_model_name"})
+# Flags are read without touching the engine; a worker that needs longer is not merely paused.
+PAUSE_TIMEOUT_S = 2.0
+_MAY_BE_PAUSED = frozenset({ProbeOutcome.TIMEOUT, ProbeOutcome.UNHEALTHY})
 
 
 class _Unhealthy(Exception):
@@ -51,8 +54,10 @@ async def probe(
             await _check_health(dialer, worker, health_path)
             model = await _read_model(dialer, worker)
         outcome = ProbeOutcome.PASSED
-    except (trio.TooSlowError, DialTimeout, WorkerTimeout):
+    except (trio.TooSlowError, WorkerTimeout):
         outcome, detail = ProbeOutcome.TIMEOUT, f"no answer within {timeout_s:g} s"
+    except DialTimeout as error:
+        outcome, detail = ProbeOutcome.TIMEOUT, error.message
     except (DialFailed, UrlRefused) as error:
         outcome, detail = ProbeOutcome.UNREACHABLE, error.message
     except NotAWorker as error:
@@ -61,6 +66,8 @@ async def probe(
         outcome, detail = ProbeOutcome.BROKEN, error.message
     except _Unhealthy as error:
         outcome, detail = ProbeOutcome.UNHEALTHY, str(error)
+    if outcome in _MAY_BE_PAUSED and await _is_paused(dialer, worker):
+        outcome, detail = ProbeOutcome.PAUSED, "its generation is paused"
     return ProbeReport(
         outcome=outcome,
         started_at=started_at,
@@ -69,6 +76,22 @@ async def probe(
         weight_version=_text(model.get("weight_version")),
         model_path=_text(model.get("model_path")),
     )
+
+
+async def _is_paused(dialer: Dialer, worker: Worker) -> bool:
+    """Whether somebody paused generation on `worker`, which leaves its /health without an answer.
+
+    SGLang 0.5.23: /ping and /ready are the same flag, but while paused only /ready says 503. Older
+    builds have neither route.
+    """
+    statuses = []
+    for path in ("/ping", "/ready"):
+        try:
+            reply = await call_worker(dialer, worker, Call("GET", path), timeout_s=PAUSE_TIMEOUT_S)
+        except WorkerFault:
+            return False
+        statuses.append(reply.status)
+    return statuses == [200, 503]
 
 
 async def _check_health(dialer: Dialer, worker: Worker, health_path: str) -> None:

@@ -27,7 +27,7 @@ class RequestContext:
     started_at: float
     is_open_registration: bool = False
     """Let in without the admin token by its network: it may register workers of that network."""
-    failure: BaseException | None = field(default=None)
+    failure: Exception | None = field(default=None)
     """What the router itself failed with, so that it is not blamed on a middleware."""
 
 

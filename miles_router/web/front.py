@@ -6,15 +6,15 @@ worker; only a broken answer travels on as an exception.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import trio
 
 from miles_router.core.headers import session_of
 from miles_router.core.inflight import Running
 from miles_router.core.request import PathClass, is_generation, rids_in
-from miles_router.errors import AnswerCut, RequestAborted, RouterError, ShuttingDown
-from miles_router.net.body import ClientGone, RequestBody
+from miles_router.errors import RequestAborted, RouterError, ShuttingDown
+from miles_router.net.body import RequestBody
 from miles_router.net.exchange import Exchange, RelayRequest
 from miles_router.web.aborted import send_aborted
 from miles_router.web.caller import RequestContext, context_of, target_path
@@ -43,7 +43,7 @@ class Front:
         context = context_of(scope)
         try:
             if context.path_class is PathClass.OWN:
-                await self._own_routes({**scope, "path": context.path}, receive, send)
+                await _serve_own(self._own_routes, {**scope, "path": context.path}, receive, send)
             elif context.path_class is PathClass.CONTROL:
                 await self._control(scope, receive, send)
             else:
@@ -51,7 +51,7 @@ class Front:
         except RouterError as error:
             self._services.metrics.errors[error.code] += 1
             await send_error(send, error)
-        except (AnswerCut, ClientGone) as ending:
+        except Exception as ending:  # AnswerCut, ClientGone, or a mistake of the router's own
             context.failure = ending
             raise
 
@@ -88,6 +88,30 @@ class Front:
         finally:
             services.inflight.discard(running)
             services.metrics.bytes_in += body.size_bytes
+
+
+async def _serve_own(own_routes: App, scope: Scope, receive: Receive, send: Send) -> None:
+    """Serve a route of the router itself.
+
+    Servers report the end of an exchange as a disconnect, while the last `send` still runs. Quart
+    would take it for a client that left and cancel that `send`, and with it the closing or the
+    reuse of the connection: so it does not get to see it.
+    """
+    has_ended = False
+
+    async def send_on(message: dict[str, Any]) -> None:
+        nonlocal has_ended
+        if message["type"] == "http.response.body" and not message.get("more_body"):
+            has_ended = True
+        await send(message)
+
+    async def receive_until_ended() -> dict[str, Any]:
+        message = await receive()
+        if has_ended:
+            await trio.sleep_forever()
+        return message
+
+    await own_routes(scope, receive_until_ended, send_on)
 
 
 def _relay_request(

@@ -111,8 +111,6 @@ class Guard:
             )
             scope[SCOPE_KEY] = answer.context = context
             await self._app(scope, receive, answer.send)
-        except RouterError as error:
-            await self._fail(scope, answer, error, context)
         except Exception as error:  # noqa: BLE001  the border of one request
             await self._fail(scope, answer, error, context)
         self._count(path_class, answer, started_at)
@@ -136,40 +134,48 @@ class Guard:
         """End a request that failed, whatever it failed with."""
         services = self._services
         if context is not None and context.failure is not None:
-            error = context.failure if isinstance(context.failure, Exception) else error
+            error = context.failure
+        while isinstance(error, ExceptionGroup) and len(error.exceptions) == 1:
+            error = error.exceptions[0]  # nurseries wrap what they pass on
         if isinstance(error, ClientGone):
             return
         if not isinstance(error, RouterError | AnswerCut):
-            error = self._blame(answer, error)
+            is_own = context is not None and context.failure is not None
+            error = self._report(answer, error, is_own=is_own)
         if answer.status is not None:
-            self._note_cut(scope, answer, error)
+            self._note_cut(scope, answer, error, context)
         else:
             if isinstance(error, AnswerCut):  # a middleware that reads whole answers came first
                 error = WorkerBroke(str(error))
             services.metrics.errors[error.code] += 1
             await send_error(answer.send, error)
 
-    def _blame(self, answer: _Answer, error: Exception) -> RouterError:
+    def _report(self, answer: _Answer, error: Exception, *, is_own: bool) -> RouterError:
         """An exception that nobody expected: middleware's, or a mistake of the router's own."""
         services = self._services
-        services.log.error(
-            "request_failed", request_id=answer.request_id, exc_info=error, where="middleware"
-        )
+        who = "the router" if is_own else "a middleware"
         message = (
-            f"a middleware raised {type(error).__name__}; "
+            f"{who} raised {type(error).__name__}; "
             f"the router's log has the traceback under request id {answer.request_id}"
         )
-        services.events.add(
-            "middleware_failed", message, trio.current_time(), reason=type(error).__name__
+        reported = RouterError(message) if is_own else MiddlewareFailed(message)
+        services.log.error(
+            "request_failed", request_id=answer.request_id, exc_info=error, code=reported.code
         )
-        return MiddlewareFailed(message)
+        services.events.add(
+            reported.code, message, trio.current_time(), reason=type(error).__name__
+        )
+        return reported
 
-    def _note_cut(self, scope: Scope, answer: _Answer, error: Exception) -> None:
+    def _note_cut(
+        self, scope: Scope, answer: _Answer, error: Exception, context: RequestContext | None
+    ) -> None:
         """The head is out: the body stays unfinished, and the server closes the connection."""
         self._services.log.warning(
             "answer_cut", request_id=answer.request_id, path=scope["path"], why=str(error)
         )
-        self._services.metrics.cut_answers[classify(scope["path"])] += 1
+        path_class = PathClass.OTHER if context is None else context.path_class
+        self._services.metrics.cut_answers[path_class] += 1
 
     def _count(self, path_class: PathClass, answer: _Answer, started_at: float) -> None:
         metrics = self._services.metrics

@@ -38,13 +38,18 @@ def json_reply(
 
 
 def make_quart() -> QuartTrio:
-    """An app without routes; every limit of Quart's is set on purpose."""
+    """An app without routes; every limit of Quart's is set on purpose.
+
+    What a route raises unexpectedly is not answered here: it goes to the guard, as it does from
+    everywhere else.
+    """
     app = QuartTrio("miles_router")
     app.url_map.strict_slashes = False
     app.config["RESPONSE_TIMEOUT"] = None  # /events never ends
     app.config["BODY_TIMEOUT"] = 60
     app.config["MAX_CONTENT_LENGTH"] = MAX_OWN_BODY_BYTES
     app.config["PROVIDE_AUTOMATIC_OPTIONS"] = False
+    app.config["PROPAGATE_EXCEPTIONS"] = True
     app.register_error_handler(RouterError, _answer_router_error)
     app.register_error_handler(HTTPException, _answer_http_exception)
     return app

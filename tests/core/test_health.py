@@ -18,7 +18,7 @@ from miles_router.errors import (
 from tests.core.rig import bare_worker
 
 LIMITS = HealthLimits(failures=3, successes=2)
-BAD = [outcome for outcome in ProbeOutcome if outcome is not ProbeOutcome.PASSED]
+BAD = [o for o in ProbeOutcome if o not in {ProbeOutcome.PASSED, ProbeOutcome.PAUSED}]
 
 
 def worker_in(state: State, *, failures: int = 0) -> Worker:
@@ -154,3 +154,8 @@ def test_a_joining_worker_is_asked_every_second(
 ) -> None:
     limits = HealthLimits(interval_s=interval_s)
     assert next_probe_delay_s(state, limits) == pytest.approx(delay_s)
+
+
+def test_a_paused_worker_counts_neither_as_failing_nor_as_healthy() -> None:
+    worker = worker_in(State.ACTIVE, failures=2)
+    assert probe_trigger(worker, ProbeOutcome.PAUSED) is None

@@ -121,7 +121,7 @@ class Swallows:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         try:
             await self.app(scope, receive, send)
-        except Exception:
+        except Exception:  # noqa: BLE001  this is what it is for
             await send({"type": "http.response.body", "body": b"", "more_body": False})
 
 

@@ -10,7 +10,7 @@ import trio
 
 from miles_router.sim import SimSettings
 from tests.plugins.samples import ScopeRecorder
-from tests.web.rig import LONG, SHORT, SLOW, Rig, open_router, open_sims
+from tests.web.rig import LONG, SHORT, SLOW, Rig, open_router, open_sims, until
 
 S = "tests.plugins.samples"
 STREAM = {**SHORT, "stream": True}
@@ -141,12 +141,8 @@ async def test_a_client_that_leaves_ends_its_request(
     async with open_sims(1, SLOW) as [sim], open_router(middleware=middleware) as rig:
         worker = rig.join(sim.url)
         async with rig.client.opened("POST", "/generate", body):
-            with trio.fail_after(5):
-                while not sim.worker.engine.running:
-                    await trio.sleep(0.005)
-        with trio.fail_after(5):
-            while sim.worker.engine.running:
-                await trio.sleep(0.005)
+            await until(lambda: sim.worker.engine.running)
+        await until(lambda: not sim.worker.engine.running)
         assert worker.inflight == 0
         assert not [e for e in rig.services.events.since(0) if e.kind == "middleware_failed"]
 
@@ -159,9 +155,7 @@ async def test_an_answer_that_a_middleware_abandons_is_not_generated_to_the_end(
         assert (answer.status, answer.json()) == (200, {"by": "careless"})
         assert answer.is_complete
         assert worker.inflight == 0
-        with trio.fail_after(5):
-            while sim.worker.engine.running:
-                await trio.sleep(0.005)
+        await until(lambda: not sim.worker.engine.running)
 
 
 @pytest.mark.parametrize("target", ["/generate", "/list_workers", "/events?since=x", "/workers/no"])
@@ -176,7 +170,9 @@ async def test_the_routers_errors_are_answers_to_a_middleware(target: str) -> No
 
 
 async def test_a_refused_caller_does_not_get_as_far_as_a_middleware() -> None:
-    async with open_router(middleware=(f"{S}:RaisesBefore",), api_keys=("a=key-of-a-12345",)) as rig:
+    async with open_router(
+        middleware=(f"{S}:RaisesBefore",), api_keys=("a=key-of-a-12345",)
+    ) as rig:
         assert (await rig.client.post("/generate", SHORT)).status == 401
 
 
@@ -214,7 +210,7 @@ async def test_a_middleware_that_raises_in_mid_answer_cuts_it() -> None:
         assert not is_whole(received)
 
 
-CUTTING = [*TRANSPARENT, (f"{S}:Swallows",), (f"{S}:Plain", f"{S}:Swallows"), (f"{S}:Shouting",)]
+CUTTING = [*TRANSPARENT, (f"{S}:Swallows",), (f"{S}:Plain", f"{S}:Swallows")]
 
 
 @pytest.mark.loopback
@@ -246,6 +242,17 @@ async def test_a_middleware_may_say_itself_that_an_answer_broke_off() -> None:
         answer = await rig.client.post("/generate", SHORT)
         assert (answer.status, answer.is_complete) == (502, True)
         assert answer.json() == {"by": "middleware"}
+
+
+@pytest.mark.loopback
+async def test_an_answer_that_broke_off_before_anything_was_sent_is_an_error() -> None:
+    """A middleware that reads the whole answer first would pass the part for the whole."""
+    settings = SimSettings(fault=("truncate:count=all",))
+    async with open_sims(1, settings) as [sim], open_router(middleware=(f"{S}:Shouting",)) as rig:
+        rig.join(sim.url)
+        answer = await rig.client.post("/generate", SHORT)
+        assert (answer.status, answer.error["code"]) == (502, "worker_failed")
+        assert answer.is_complete
 
 
 # -- lifespan -------------------------------------------------------------------------------------

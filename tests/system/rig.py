@@ -35,8 +35,8 @@ class Router:
     def __init__(self, *flags: str, env: dict[str, str] | None = None) -> None:
         self._log_file = tempfile.TemporaryFile(mode="w+b")  # noqa: SIM115  closed by `close`
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "miles_router", "serve", "--port", "0", *flags]
-            + ["--log-format", "json"],
+            [sys.executable, "-m", "miles_router", "serve", "--log-format", "json", *flags]
+            + ([] if "--port" in flags else ["--port", "0"]),
             cwd=ROOT,
             env={**os.environ, **(env or {})},
             stdin=subprocess.DEVNULL,
@@ -53,7 +53,9 @@ class Router:
             if self.process.poll() is not None:
                 break
             time.sleep(0.02)
-        raise AssertionError(f"the router did not start: {self.said()}")
+        said = self.said()
+        self.close()
+        raise AssertionError(f"the router did not start: {said}")
 
     def said(self) -> str:
         """Everything the process has written to standard error."""

@@ -139,7 +139,7 @@ class AsgiClient:
     async def request(
         self, method: str, target: str, body: Any = None, headers: dict[str, str] | None = None
     ) -> Answer:
-        """One whole exchange. `body`: bytes, a list of pieces (chunked), or a value sent as JSON."""
+        """One exchange. `body`: bytes, a list of pieces (chunked), or a value sent as JSON."""
         call = self._call(method, target, body, headers or {})
         await self._app(call.scope, call.receive, call.send)
         return call.answer

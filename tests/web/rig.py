@@ -21,7 +21,7 @@ from miles_router.web.build import build_app
 from tests.web.asgi_client import NEAR, AsgiClient
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Callable
 
     from structlog.typing import FilteringBoundLogger
 
@@ -37,6 +37,13 @@ SHORT = {"text": "a", "sampling_params": {"max_new_tokens": 3, "ignore_eos": Tru
 
 def bearer(secret: str) -> dict[str, str]:
     return {"Authorization": f"Bearer {secret}"}
+
+
+async def until(holds: Callable[[], object]) -> None:
+    """Return as soon as `holds()` is true."""
+    with trio.fail_after(5):
+        while not holds():  # noqa: ASYNC110  what is waited for tells nobody
+            await trio.sleep(0.005)
 
 
 @dataclass
@@ -71,12 +78,10 @@ class Rig:
         return worker
 
     async def until_inflight(self, worker: Worker, count: int) -> None:
-        while worker.inflight != count:
-            await trio.sleep(0.005)
+        await until(lambda: worker.inflight == count)
 
     async def until_queued(self, count: int) -> None:
-        while self.services.admission.queued != count:
-            await trio.sleep(0.005)
+        await until(lambda: self.services.admission.queued == count)
 
     async def listen(self) -> int:
         """Serve on a real port; returns it."""
@@ -88,10 +93,11 @@ class Rig:
 
 
 def quiet_log() -> FilteringBoundLogger:
-    return structlog.wrap_logger(  # type: ignore[no-any-return]  # typed as Any by structlog
+    log: FilteringBoundLogger = structlog.wrap_logger(
         structlog.WriteLogger(io.StringIO()),
         wrapper_class=structlog.make_filtering_bound_logger("debug"),
     )
+    return log
 
 
 @asynccontextmanager
@@ -116,6 +122,8 @@ async def open_router(
 
 
 @asynccontextmanager
-async def open_sims(count: int, settings: SimSettings | None = None) -> AsyncIterator[list[RunningSim]]:
+async def open_sims(
+    count: int, settings: SimSettings | None = None
+) -> AsyncIterator[list[RunningSim]]:
     async with AsyncExitStack() as stack:
         yield [await stack.enter_async_context(running_sim(settings)) for _ in range(count)]

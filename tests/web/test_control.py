@@ -8,6 +8,7 @@ import pytest
 from miles_router.core.request import CONTROL_PATHS
 from tests.web.rig import ADMIN, open_router, open_sims
 
+LOCKED: dict[str, Any] = {"admin_token": ADMIN, "api_keys": ("red=key-of-red-1",)}
 UPDATE = {"model_path": "/new", "weight_version": "v2"}
 SPELLINGS = [
     "/update_weights_from_disk",
@@ -44,13 +45,12 @@ async def test_every_spelling_of_a_control_path_reaches_all_workers(target: str)
 async def test_no_spelling_gets_past_the_admin_token(
     target: str, key: str | None, status: int
 ) -> None:
-    async with open_sims(1) as [sim]:
-        async with open_router(admin_token=ADMIN, api_keys=("red=key-of-red-1",)) as rig:
-            rig.join(sim.url)
-            answer = await rig.as_caller(key).post(target, UPDATE)
-            assert answer.status == status
-            assert sim.worker.stats.requests == {}
-            assert (await rig.as_caller(ADMIN).post(target, UPDATE)).status == 200
+    async with open_sims(1) as [sim], open_router(**LOCKED) as rig:
+        rig.join(sim.url)
+        answer = await rig.as_caller(key).post(target, UPDATE)
+        assert answer.status == status
+        assert sim.worker.stats.requests == {}
+        assert (await rig.as_caller(ADMIN).post(target, UPDATE)).status == 200
 
 
 @pytest.mark.loopback
@@ -59,12 +59,11 @@ async def test_no_spelling_gets_past_the_admin_token(
 )
 async def test_a_target_with_a_fragment_is_refused(target: str) -> None:
     """Servers of workers cut a fragment off, and would serve the path before it."""
-    async with open_sims(1) as [sim]:
-        async with open_router(admin_token=ADMIN, api_keys=("red=key-of-red-1",)) as rig:
-            rig.join(sim.url)
-            answer = await rig.as_caller("key-of-red-1").post(target, {})
-            assert (answer.status, answer.error["code"]) == (400, "bad_request")
-            assert sim.worker.stats.requests == {}
+    async with open_sims(1) as [sim], open_router(**LOCKED) as rig:
+        rig.join(sim.url)
+        answer = await rig.as_caller("key-of-red-1").post(target, {})
+        assert (answer.status, answer.error["code"]) == (400, "bad_request")
+        assert sim.worker.stats.requests == {}
 
 
 @pytest.mark.parametrize("path", sorted({*CONTROL_PATHS, "/update_weights_from_tensor"}))

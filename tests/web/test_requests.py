@@ -1,14 +1,16 @@
 from __future__ import annotations
 
 import json
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 import trio
 
 from miles_router.sim import RunningSim, SimSettings
-from tests.web.asgi_client import Answer
-from tests.web.rig import ADMIN, LONG, SHORT, SLOW, Rig, open_router, open_sims
+from tests.web.rig import ADMIN, LONG, SHORT, SLOW, Rig, open_router, open_sims, until
+
+if TYPE_CHECKING:
+    from tests.web.asgi_client import Answer
 
 KEYS = ("red=key-of-red-1", "blue=key-of-blue-1")
 ABORTED = {"type": "abort", "message": "Aborted", "status_code": None, "err_type": None}
@@ -20,9 +22,7 @@ def aborts(sim: RunningSim) -> list[str]:
 
 
 async def until_running(sim: RunningSim, *rids: str) -> None:
-    with trio.fail_after(5):
-        while {one.item.rid for one in sim.worker.engine.running.values()} != set(rids):
-            await trio.sleep(0.005)
+    await until(lambda: {one.item.rid for one in sim.worker.engine.running.values()} == set(rids))
 
 
 def finish_reason(answer: Answer) -> Any:
@@ -42,22 +42,16 @@ async def test_an_abort_goes_to_the_worker_that_runs_the_request() -> None:
             rig.client.opened("POST", "/generate", {**LONG, "rid": "first"}) as first,
             rig.client.opened("POST", "/generate", {**LONG, "rid": "second"}),
         ):
-            running = {"first": None, "second": None}
-            with trio.fail_after(5):
-                while None in running.values():
-                    for sim in sims:
-                        for one in sim.worker.engine.running.values():
-                            running[one.item.rid] = sim  # type: ignore[assignment]
-                    await trio.sleep(0.005)
-            assert running["first"] is not running["second"]
+            await until(lambda: all(sim.worker.engine.running for sim in sims))
+            [a] = sims[0].worker.engine.running.values()
+            runs_first, other = sims if a.item.rid == "first" else sims[::-1]
             answer = await rig.client.post("/abort_request", {"rid": "first"})
             await first.is_over.wait()
             assert finish_reason(first.answer) == ABORTED
-            assert aborts(running["first"]) == ["first"]  # type: ignore[arg-type]
-            assert aborts(running["second"]) == []  # type: ignore[arg-type]
+            assert (aborts(runs_first), aborts(other)) == (["first"], [])
             value = answer.json()
             assert (answer.status, value["success"], value["matched"]) == (200, True, 1)
-            url = running["first"].url  # type: ignore[attr-defined]
+            url = runs_first.url
             assert value["results"] == [
                 {"worker": rig.services.pool.find(url).id, "url": url, "status": 200, "body": None}
             ]
@@ -74,7 +68,9 @@ async def test_a_batch_is_aborted_by_what_its_ids_begin_with(rid: Any) -> None:
             await until_running(sim, *ids)
             answer = await rig.client.post("/abort_request", {"rid": "batch"})
             await call.is_over.wait()
-            assert [one["meta_info"]["finish_reason"] for one in call.answer.json()] == [ABORTED] * 2
+            assert [one["meta_info"]["finish_reason"] for one in call.answer.json()] == [
+                ABORTED
+            ] * 2
             assert sorted(aborts(sim)) == sorted(ids)
             assert answer.json()["matched"] == 1
 
@@ -85,9 +81,7 @@ async def test_abort_all_reaches_every_worker_also_those_that_leave() -> None:
         leaving = rig.join(sims[0].url)
         async with rig.client.opened("POST", "/generate", LONG) as call:
             await rig.until_inflight(leaving, 1)
-            with trio.fail_after(5):
-                while not sims[0].worker.engine.running:
-                    await trio.sleep(0.005)
+            await until(lambda: sims[0].worker.engine.running)
             rig.join(sims[1].url)
             rig.services.pool.remove(leaving, trio.current_time())
             answer = await rig.client.post("/abort_request", {"abort_all": True})
@@ -149,9 +143,7 @@ async def test_a_tenant_aborts_only_what_is_its_own() -> None:
             blue.opened("POST", "/generate", {**LONG}),
         ):
             await rig.until_inflight(rig.services.pool.find(sim.url), 3)
-            with trio.fail_after(5):
-                while len(sim.worker.engine.running) < 3:
-                    await trio.sleep(0.005)
+            await until(lambda: len(sim.worker.engine.running) == 3)
             named = (await red.post("/abort_request", {"rid": "blue-1"})).json()
             assert (named["matched"], named["results"]) == (0, [])
             everything = (await red.post("/abort_request", {"abort_all": True})).json()
@@ -166,7 +158,7 @@ async def test_a_tenant_aborts_only_what_is_its_own() -> None:
             assert finish_reason(of_blue.answer) == ABORTED
 
 
-# -- requests that wait for a worker ----------------------------------------------------------------
+# -- requests that wait for a worker ------------------------------------------------------------
 
 
 async def abort_queued(rig: Rig, body: Any, abort: Any, path: str = "/generate") -> Answer:
@@ -230,21 +222,15 @@ async def test_the_answer_of_the_router_has_the_form_of_the_workers_own() -> Non
     settings = SimSettings(tokens_per_s=50.0, max_running=1)
     async with open_sims(1, settings) as [sim], open_router() as rig:
         rig.join(sim.url)
-        async with (
-            rig.client.opened("POST", "/generate", {**LONG, "rid": "runs"}),
-            rig.client.opened("POST", "/generate", {**SHORT, "rid": "waits"}) as call,
-        ):
-            with trio.fail_after(5):
-                while not sim.worker.engine.queue:
-                    await trio.sleep(0.005)
-            rid = sim.worker.engine.queue[0].item.rid
-            if rid == "runs":
-                return
-            await rig.client.post("/abort_request", {"rid": "waits"})
-            await call.is_over.wait()
-            theirs, ours = call.answer.json(), of_sglang_queue("waits")
-            assert theirs["meta_info"]["finish_reason"] == ours["meta_info"]["finish_reason"]
-            assert set(ours) <= set(theirs)
+        async with rig.client.opened("POST", "/generate", {**LONG, "rid": "runs"}):
+            await until(lambda: sim.worker.engine.running)
+            async with rig.client.opened("POST", "/generate", {**SHORT, "rid": "waits"}) as call:
+                await until(lambda: sim.worker.engine.queue)
+                await rig.client.post("/abort_request", {"rid": "waits"})
+                await call.is_over.wait()
+                theirs, ours = call.answer.json(), of_sglang_queue("waits")
+                assert theirs["meta_info"]["finish_reason"] == ours["meta_info"]["finish_reason"]
+                assert set(ours) <= set(theirs)
 
 
 # -- /flush_cache ---------------------------------------------------------------------------------
@@ -271,9 +257,7 @@ async def test_a_flush_that_some_refuse_is_206() -> None:
         worker = rig.join(sims[0].url)
         async with rig.client.opened("POST", "/generate", LONG):
             await rig.until_inflight(worker, 1)
-            with trio.fail_after(5):
-                while not sims[0].worker.engine.running:
-                    await trio.sleep(0.005)
+            await until(lambda: sims[0].worker.engine.running)
             assert (await rig.client.post("/flush_cache")).status == 502
             rig.join(sims[1].url)
             answer = await rig.client.post("/flush_cache")
@@ -281,11 +265,11 @@ async def test_a_flush_that_some_refuse_is_206() -> None:
             assert [one["status"] for one in answer.json()["results"]] == [400, 200]
 
 
-@pytest.mark.parametrize("timeout", ["x", "-1", "nan", "%D9%A3", "1e9999", "9" * 5000, "."])
-async def test_a_flush_timeout_is_a_number_of_seconds(timeout: str) -> None:
+@pytest.mark.parametrize("given", ["x", "-1", "nan", "%D9%A3", "1e9999", "9" * 5000, "."])
+async def test_a_flush_timeout_is_a_number_of_seconds(given: str) -> None:
     async with open_router() as rig:
         rig.join("http://127.0.0.1:1")
-        answer = await rig.client.post(f"/flush_cache?timeout={timeout}")
+        answer = await rig.client.post(f"/flush_cache?timeout={given}")
         assert (answer.status, answer.error["code"]) == (400, "bad_request")
 
 

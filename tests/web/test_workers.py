@@ -11,7 +11,7 @@ import trio.testing
 from miles_router.core.worker import ProbeOutcome, ProbeReport
 from miles_router.sim import SimSettings
 from miles_router.tasks import health
-from tests.web.rig import LONG, SLOW, Rig, open_router, open_sims
+from tests.web.rig import LONG, SLOW, Rig, open_router, open_sims, until
 
 A, B = "http://127.0.0.1:31001", "http://127.0.0.1:31002"
 
@@ -194,7 +194,9 @@ async def test_an_ipv6_url_is_a_name_too() -> None:
         assert (await rig.client.get(f"/workers/{name}")).json()["id"] == worker.id
 
 
-@pytest.mark.parametrize("name", ["nobody", quote(B, safe=""), "w000000000000", "%00", "%C3%A9", "a/b"])
+@pytest.mark.parametrize(
+    "name", ["nobody", quote(B, safe=""), "w000000000000", "%00", "%C3%A9", "a/b"]
+)
 async def test_an_unknown_worker_is_404(name: str) -> None:
     async with open_router() as rig:
         rig.join(A)
@@ -225,9 +227,7 @@ async def test_a_deleted_worker_gets_nothing_new_and_finishes_what_it_has() -> N
             async with rig.client.opened("POST", "/generate", LONG):
                 await rig.until_inflight(other, 1)
                 assert worker.inflight == 1
-        with trio.fail_after(5):
-            while worker.id in rig.services.pool.workers:
-                await trio.sleep(0.01)
+        await until(lambda: worker.id not in rig.services.pool.workers)
 
 
 # -- operators' commands ------------------------------------------------------------------------
