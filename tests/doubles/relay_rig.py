@@ -35,13 +35,16 @@ class Client:
         self._pieces = list(pieces) or [b""]
         self._is_endless = is_endless
         self._left = trio.Event()
-        self.may_send_on = trio.Event()  # the pieces after the first wait for it
-        self.may_send_on.set()
         self.takes = trio.Event()  # answers wait for it
         self.takes.set()
         self.is_offered = trio.Event()  # a piece of the answer waits to be taken
         self.messages: list[dict[str, Any]] = []
         self.pieces_read = 0
+
+    def length_header(self) -> list[tuple[bytes, bytes]]:
+        """What frames the body, where its length is known and not 0."""
+        size_bytes = sum(len(piece) for piece in self._pieces)
+        return [(b"content-length", b"%d" % size_bytes)] if size_bytes else []
 
     def leave(self) -> None:
         self._left.set()
@@ -51,10 +54,6 @@ class Client:
 
     async def receive(self) -> dict[str, Any]:
         await trio.lowlevel.checkpoint()
-        if self.pieces_read:
-            with trio.move_on_after(float("inf")):
-                while not self._left.is_set() and not self.may_send_on.is_set():
-                    await trio.sleep(0.01)
         if self._left.is_set():
             return {"type": "http.disconnect"}
         if not self._pieces:
@@ -121,10 +120,12 @@ class RelayRig:
         headers: list[tuple[bytes, bytes]] | None = None,
         running: Running | None = None,
     ) -> None:
+        if headers is None:
+            headers = client.length_header()
         running = running or Running("req", "default", path, trio.current_time())
         services = self.services
         body = RequestBody(
-            client.receive, headers or [], max_bytes=services.settings.max_body_bytes
+            client.receive, headers, max_bytes=services.settings.max_body_bytes
         )
         services.inflight.add(running)
         try:
@@ -135,7 +136,7 @@ class RelayRig:
             request = RelayRequest(
                 method=method,
                 target=path.encode(),
-                headers=headers or [],
+                headers=headers,
                 request_id="req",
                 path_class=classify(path),
                 is_generation=generates,

@@ -140,6 +140,7 @@ async def test_a_name_that_moves_to_a_forbidden_address_gets_no_probe() -> None:
             await rig.nursery.start(partial(health.run, rig.services))
             worker = rig.services.pool.find(url)
             await until(lambda: worker.last_probe is not None)
+            assert worker.last_probe is not None
             assert worker.last_probe.outcome.value == "unreachable"
             assert "169.254.169.254" in worker.last_probe.detail
             assert sim.worker.stats.connections_total == 0
@@ -164,6 +165,7 @@ async def test_redirects_of_a_worker_are_not_followed() -> None:
         worker = rig.add(f"http://127.0.0.1:{listener.socket.getsockname()[1]}")
         await rig.nursery.start(partial(health.run, rig.services))
         await until(lambda: worker.last_probe is not None)
+        assert worker.last_probe is not None
         assert worker.last_probe.outcome.value == "unhealthy"
         for method, path in (
             ("POST", "/flush_cache"),

@@ -1,0 +1,139 @@
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+import trio
+import trio.testing
+
+from tests.web.asgi_client import Call
+from tests.web.rig import LONG, SLOW, open_router, open_sims, until
+
+A, B = "http://127.0.0.1:31001", "http://127.0.0.1:31002"
+
+
+async def test_health_follows_the_workers() -> None:
+    async with open_router() as rig:
+        assert (await rig.client.get("/livez")).json() == {"status": "ok"}
+        assert (await rig.client.get("/readyz")).status == 503
+        found = await rig.client.get("/health")
+        assert (found.status, found.json()["healthy_workers"]) == (503, 0)
+        worker = rig.add(A)
+        rig.add(B)
+        assert (await rig.client.get("/readyz")).status == 503  # registered is not probed
+        rig.passes(worker)
+        assert (await rig.client.get("/readyz")).status == 200
+        found = await rig.client.get("/health")
+        assert found.status == 200
+        assert found.json() == {"status": "ok", "healthy_workers": 1, "total_workers": 2}
+        rig.services.pool.quarantine(worker, trio.current_time())
+        assert (await rig.client.get("/readyz")).status == 503
+        assert (await rig.client.get("/health")).status == 503
+        assert (await rig.client.get("/livez")).status == 200
+
+
+@pytest.mark.loopback
+async def test_loads_are_the_requests_in_flight() -> None:
+    async with open_sims(1, SLOW) as [sim], open_router() as rig:
+        worker = rig.join(sim.url)
+        rig.add(A)
+        async with rig.client.opened("POST", "/generate", LONG):
+            await rig.until_inflight(worker, 1)
+            loads = (await rig.client.get("/get_loads")).json()
+            assert loads == {
+                "workers": [{"worker": sim.url, "load": 1}, {"worker": A, "load": 0}]
+            }
+            listed = (await rig.client.get("/workers")).json()["workers"]
+            assert [(one["load"], one["inflight"]) for one in listed] == [(1, 1), (0, 0)]
+
+
+@pytest.mark.loopback
+async def test_the_snapshot_shows_workers_requests_and_events() -> None:
+    async with open_sims(1, SLOW) as [sim], open_router() as rig:
+        worker = rig.join(sim.url)
+        async with rig.client.opened(
+            "POST", "/generate", {**LONG, "rid": "r1"}, {"X-Request-Id": "id-1"}
+        ):
+            await rig.until_inflight(worker, 1)
+            value = (await rig.client.get("/snapshot")).json()
+            assert value["boot_id"] == rig.services.boot_id
+            assert value["totals"]["inflight"] == value["totals"]["healthy_workers"] == 1
+            assert [one["url"] for one in value["workers"]] == [sim.url]
+            [shown] = value["requests"]
+            assert (shown["request_id"], shown["rids"]) == ("id-1", ["r1"])
+            assert (shown["worker_id"], shown["path"]) == (worker.id, "/generate")
+            assert [one["seq"] for one in value["events"]] == [1, 2]
+            assert value["last_event_seq"] == 2
+
+
+# -- /events --------------------------------------------------------------------------------------
+
+
+async def next_event(call: Call) -> Any:
+    with trio.fail_after(5):
+        lines = (await call.chunk()).decode().split("\n")
+    fields = dict(line.split(": ", 1) for line in lines if line)
+    value = json.loads(fields["data"])
+    assert (fields["id"], fields["event"]) == (str(value["seq"]), value["kind"])
+    return value
+
+
+async def test_events_are_replayed_and_then_come_as_they_happen() -> None:
+    async with open_router() as rig:
+        worker = rig.add(A)
+        async with rig.client.opened("GET", "/events") as call:
+            answer = await call.start()
+            assert (answer.status, answer.header("content-type")) == (200, "text/event-stream")
+            assert answer.header("cache-control") == "no-cache"
+            first = await next_event(call)
+            assert (first["seq"], first["kind"], first["url"]) == (1, "worker_joining", A)
+            rig.passes(worker)
+            second = await next_event(call)
+            assert (second["seq"], second["to_state"]) == (2, "active")
+            assert not call.is_over.is_set()
+
+
+@pytest.mark.parametrize(
+    ("target", "headers"),
+    [
+        ("/events?since=2", {}),
+        ("/events", {"Last-Event-ID": "2"}),
+        ("/events?since=2", {"Last-Event-ID": "1"}),
+    ],
+)
+async def test_events_are_taken_up_where_the_reader_was(
+    target: str, headers: dict[str, str]
+) -> None:
+    async with open_router() as rig:
+        rig.join(A)
+        worker = rig.add(B)
+        async with rig.client.opened("GET", target, None, headers) as call:
+            assert (await next_event(call))["seq"] == 3
+            rig.passes(worker)
+            assert (await next_event(call))["seq"] == 4
+
+
+async def test_a_reader_that_leaves_is_forgotten() -> None:
+    async with open_router() as rig:
+        rig.add(A)
+        listeners: list[Any] = rig.services.events._listeners  # noqa: SLF001  a leak shows only here
+        before = len(listeners)
+        async with rig.client.opened("GET", "/events") as call:
+            await next_event(call)
+            assert len(listeners) == before + 1
+        await until(lambda: len(listeners) == before)
+        assert call.is_over.is_set()
+
+
+async def test_a_quiet_stream_shows_that_it_lives(autojump_clock: trio.testing.MockClock) -> None:
+    async with open_router() as rig, rig.client.opened("GET", "/events") as call:
+        for _ in range(2):
+            assert (await call.chunk()).startswith(b":")
+
+
+@pytest.mark.parametrize("since", ["x", "-1", "1.5", "%D9%A3", "9" * 5000])
+async def test_since_is_a_number(since: str) -> None:
+    async with open_router() as rig:
+        answer = await rig.client.get(f"/events?since={since}")
+        assert (answer.status, answer.error["code"]) == (400, "bad_request")
