@@ -42,13 +42,13 @@ class Pool(Roster):
     def add(self, spec: WorkerSpec, now: float, *, lifts_hold: bool = True) -> Worker:
         """Register the worker of `spec`; a known one that is out comes back through probation.
 
-        What `spec` leaves open (key, labels) keeps its value. An operator's quarantine is lifted
-        only where the caller may (`lifts_hold`).
+        What `spec` leaves open (key, labels) keeps its value. Only a trusted caller (`lifts_hold`)
+        lifts an operator's quarantine or replaces values that are known.
         """
         known = self.workers.get(worker_id(spec.url))
         if known is None:
             return self._join(spec, now)
-        known.spec = spec.merged_over(known.spec)
+        known.spec = spec.merged_over(known.spec) if lifts_hold else known.spec.merged_over(spec)
         known.addresses = spec.addresses
         if known.is_held and not lifts_hold:
             return known

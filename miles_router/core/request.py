@@ -149,6 +149,7 @@ _NO_SUCH_BODY = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 class _Prompts(msgspec.Struct):
     text: msgspec.Raw = msgspec.Raw(b"")
     input_ids: msgspec.Raw = msgspec.Raw(b"")
+    prompt: msgspec.Raw = msgspec.Raw(b"")  # /v1/completions: texts or token lists
 
 
 _PROMPTS = msgspec.json.Decoder(_Prompts)
@@ -163,11 +164,14 @@ def _batch_size(body: bytes) -> int | None:
     """How many prompts `body` holds as a list; None for a single prompt."""
     try:
         prompts = _PROMPTS.decode(body)
-        for raw, is_nested in ((prompts.text, False), (prompts.input_ids, True)):
+        for raw in (prompts.text, prompts.input_ids, prompts.prompt):
             if _begins_list(raw):
                 items = _ITEMS.decode(raw)
-                if not is_nested or (items and _begins_list(items[0])):
-                    return len(items)
+                if not items:
+                    return 0 if raw is prompts.text else None
+                # A list of bare numbers is the tokens of one prompt.
+                is_one = bytes(memoryview(items[0])[:1]).isdigit()
+                return None if is_one else len(items)
     except _NO_SUCH_BODY:
         pass
     return None

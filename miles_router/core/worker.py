@@ -49,6 +49,7 @@ class ProbeReport:
         return self.outcome in {
             ProbeOutcome.PASSED,
             ProbeOutcome.UNHEALTHY,
+            ProbeOutcome.PAUSED,
         }
 
 

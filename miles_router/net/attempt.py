@@ -33,6 +33,10 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
+# Larger bodies are written while the answer is read: a worker may answer before it has read them,
+# and what the system's buffers do not hold would wait for ever. Smaller ones fit into those.
+DIRECT_BYTES = 262_144
+
 
 class Attempt:
     """A try on `worker`."""
@@ -51,7 +55,9 @@ class Attempt:
         self._body = body
         self._running = running
         self._connection: Connection | None = None
+        self.is_pumped = not body.is_replayable or len(body.prefix) > DIRECT_BYTES
         self._was_sent = False
+        self._is_written = False  # to the last byte
         self._is_done = False
         self._scope: trio.CancelScope | None = None
         self._stopped: RouterError | None = None
@@ -80,10 +86,13 @@ class Attempt:
         exc: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        if self._is_done and self._connection is not None:
-            self._services.idle.give(self._connection)
-        else:
+        connection = self._connection
+        if not self._is_done or connection is None:
             self._give_up()
+        elif self._is_written:
+            self._services.idle.give(connection)
+        else:  # the worker would take the next request for the rest of this one
+            connection.close()
 
     def _give_up(self) -> None:
         """Close the connection; a generation that was sent is aborted by its rid."""
@@ -97,12 +106,20 @@ class Attempt:
     def _may_reuse(self) -> bool:
         request = self._request
         is_repeatable = request.is_generation or request.method in {"GET", "HEAD"}
-        return is_repeatable and self._body.is_replayable
+        return is_repeatable and not self.is_pumped
 
     def _stop(self, reason: RouterError) -> None:
         self._stopped = reason
         if self._scope is not None:
             self._scope.cancel()
+
+    async def guard(self, step: Callable[[], Awaitable[None]]) -> None:
+        """Run `step` in such a way that `Running.stop` ends it.
+
+        Raises:
+            RouterError: what `Running.stop` was called with.
+        """
+        await self._within(None, step)
 
     async def _within(
         self, timeout_s: float | None, step: Callable[[], Awaitable[T]], *, waiting_for: str = ""
@@ -149,33 +166,47 @@ class Attempt:
         )
         connection.begin(is_head=self._request.method == "HEAD")
         self._was_sent = True
-        data = head + self._body.framed_prefix()
+        self._is_written = False
+        data = head if self.is_pumped else head + self._body.framed_prefix()
         try:
             await self._within(
                 settings.idle_timeout_s,
                 partial(connection.send, data),
                 waiting_for=f"took nothing of the request for {settings.idle_timeout_s} s",
             )
+            self._is_written = not self.is_pumped
         except WorkerBroke:
             # The worker may have answered before it read everything, and closed: the answer, or
             # its absence, is found by reading.
             self._services.log.debug("request_cut_short", worker=self.worker.url)
 
     async def pump(self) -> None:
-        """Pass the rest of a large body on, as it arrives from the client.
+        """Write a large body, as it arrives from the client; only where `is_pumped`.
 
         Raises:
             ClientGone, TooLarge: see `RequestBody`.
         """
         connection = self._connection
-        if connection is None:
-            return
+        assert connection is not None, "pump is called inside the context"
         try:
-            async for piece in self._body.rest():
-                await connection.send(self._body.framed(piece))
-            await connection.send(self._body.framed_end())
+            await self._push(connection, self._body.framed_prefix())
+            while (piece := await self._body.next_piece()) is not None:
+                await self._push(connection, self._body.framed(piece))
+            await self._push(connection, self._body.framed_end())
+            self._is_written = True
         except WorkerBroke:
             self._services.log.debug("request_cut_short", worker=self.worker.url)
+
+    async def _push(self, connection: Connection, data: bytes) -> None:
+        """Write `data`; a worker that takes none of it and does not answer either is given up."""
+        timeout_s = self._services.settings.idle_timeout_s
+        with trio.move_on_after(float("inf") if timeout_s is None else timeout_s):
+            await connection.send(data)
+            return
+        if not connection.has_answer_bytes:
+            reason = f"took nothing of the request for {timeout_s} s (--idle-timeout-s)"
+            self._stop(WorkerTimeout(f"{self.worker.url}: {reason}"))
+        raise WorkerBroke(f"{self.worker.url}: stopped reading the request")
 
     async def read_head(self) -> AnswerHead:
         """The head of the answer.

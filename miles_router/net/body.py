@@ -13,7 +13,7 @@ from miles_router.core.headers import Headers, first
 from miles_router.errors import TooLarge
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable
+    from collections.abc import Awaitable, Callable
 
     Receive = Callable[[], Awaitable[dict[str, Any]]]
 
@@ -66,12 +66,17 @@ class RequestBody:
         self.prefix = b"".join(parts)
         self.is_replayable = self.is_whole
 
-    async def rest(self) -> AsyncIterator[bytes]:
-        """The pieces after `prefix`, as they arrive; may be iterated once."""
+    async def next_piece(self) -> bytes | None:
+        """The next piece after `prefix`, as it arrives; None after the last one.
+
+        Raises:
+            ClientGone, TooLarge: see `read_ahead`.
+        """
         while not self.is_whole:
             piece = await self._next()
             if piece:
-                yield piece
+                return piece
+        return None
 
     async def _next(self) -> bytes:
         message = await self._receive()

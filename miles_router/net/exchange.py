@@ -16,6 +16,7 @@ Invariant: after `Exchange.run` no lease of it is held, on every path.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import trio
@@ -98,17 +99,19 @@ class Exchange:
             raise self._failure
 
     async def _watch(self, attempt: Attempt | None) -> None:
-        """Pass the rest of a large body to `attempt`, then wait for the client to leave."""
+        """Pass a large body to `attempt`, then wait for the client to leave."""
         try:
             if attempt is not None:
                 await attempt.pump()
+                if self._body.is_replayable:  # the client is watched already
+                    return
             if not self._body.is_whole:  # the worker stopped reading: its answer is what matters
                 return
             await self._body.wait_client_gone()
+            raise ClientGone
+        except ClientGone as gone:
             if self._is_relayed:  # servers tell the end of an exchange in the same way
                 return
-            self._failure = ClientGone()
-        except ClientGone as gone:
             self._failure = gone
         except RouterError as error:
             self._failure = AnswerCut(str(error)) if self._has_started else error
@@ -126,7 +129,7 @@ class Exchange:
             except WorkerFault as fault:
                 self._services.pool.note_fault(worker, fault, trio.current_time())
                 tried |= {worker.id}
-                if not self._may_retry(fault, tried):
+                if self._has_started or not self._may_retry(fault, tried):
                     raise
                 self._services.metrics.retries[type(fault).__name__] += 1
                 self._services.log.info(
@@ -198,49 +201,40 @@ class Exchange:
         attempt = Attempt(self._services, self._request, self._body, lease.worker, self._running)
         asked_at = trio.current_time()
         async with attempt:
-            if not self._body.is_whole:
+            if attempt.is_pumped:
                 self._nursery.start_soon(self._watch, attempt)
             head = await attempt.read_head()
             self._waited_s += trio.current_time() - asked_at
             self._services.metrics.first_byte.add(trio.current_time() - self._running.started_at)
-            await self._start_answer(head, lease)
+            await self._start_answer(head, attempt)
             await self._relay_body(attempt)
             lease.worker.served += 1
         self._services.metrics.overhead.add(
             max(0.0, trio.current_time() - self._running.started_at - self._waited_s)
         )
 
-    async def _start_answer(self, head: AnswerHead, lease: Lease) -> None:
+    async def _start_answer(self, head: AnswerHead, attempt: Attempt) -> None:
         self._has_started = True
-        await self._send(
-            {
-                "type": "http.response.start",
-                "status": head.status,
-                "headers": header_rules.to_client(head.headers, worker_id=lease.worker.id),
-            }
-        )
+        headers = header_rules.to_client(head.headers, worker_id=attempt.worker.id)
+        start = {"type": "http.response.start", "status": head.status, "headers": headers}
+        await attempt.guard(partial(self._send, start))
 
     async def _relay_body(self, attempt: Attempt) -> None:
         """Pass the pieces on as they come.
 
         Raises:
-            AnswerCut: the worker broke off.
+            WorkerFault: the worker broke off.
         """
         metrics = self._services.metrics
         while True:
             asked_at = trio.current_time()
-            try:
-                chunk = await attempt.read_chunk()
-            except WorkerFault as fault:
-                self._services.pool.note_fault(attempt.worker, fault, trio.current_time())
-                raise AnswerCut(fault.message) from fault
+            chunk = await attempt.read_chunk()
             piece = chunk or b""
             metrics.bytes_out += len(piece)
             self._running.bytes_out += len(piece)
             self._is_relayed = chunk is None
-            await self._send(
-                {"type": "http.response.body", "body": piece, "more_body": chunk is not None}
-            )
+            message = {"type": "http.response.body", "body": piece, "more_body": chunk is not None}
+            await attempt.guard(partial(self._send, message))
             self._waited_s += trio.current_time() - asked_at
             if chunk is None:
                 return

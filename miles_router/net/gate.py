@@ -40,6 +40,7 @@ _UPGRADE = Refusal(
     501, "upgrade_unsupported", "protocol upgrades (WebSocket, h2c, CONNECT) are not supported"
 )
 _ENCODING = Refusal(400, "bad_request", "the only Transfer-Encoding understood here is: chunked")
+_VERSION = Refusal(400, "bad_request", "the versions understood here are HTTP/1.1 and HTTP/1.0")
 _HOST = Refusal(400, "bad_request", "an HTTP/1.1 request carries exactly one Host header")
 
 
@@ -108,7 +109,10 @@ class Gate:
         """The head is complete."""
         self._in_head = False
         self.requests += 1
-        if self._hosts > 1 or (self._hosts == 0 and self._parser.get_http_version() == "1.1"):
+        version = self._parser.get_http_version()
+        if version not in {"1.0", "1.1"}:
+            raise _Refused(_VERSION)
+        if self._hosts > 1 or (self._hosts == 0 and version == "1.1"):
             raise _Refused(_HOST)
 
     def _count(self, size_bytes: int) -> None:

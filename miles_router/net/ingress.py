@@ -3,7 +3,9 @@
 Every connection's bytes pass `gate` before Hypercorn sees them. An app that returns in mid-answer
 cuts its connection: the client cannot take what it got for a complete answer, HTTP/1.0 included. A
 connection that fails in an unforeseen way ends alone, with its traceback in the log, instead of
-taking the listener down.
+taking the listener down. A connection ends when its client has closed it, not at the end of its
+keep-alive time. An answer that comes before the request was read to its end reaches the client;
+what is left of the request is read and dropped.
 """
 
 from __future__ import annotations
@@ -18,7 +20,7 @@ import msgspec
 import trio
 from hypercorn.app_wrappers import ASGIWrapper
 from hypercorn.config import Config
-from hypercorn.events import Closed, RawData
+from hypercorn.events import Closed, RawData, Updated
 from hypercorn.trio.lifespan import Lifespan
 from hypercorn.trio.tcp_server import TCPServer
 from hypercorn.trio.worker_context import WorkerContext
@@ -28,6 +30,8 @@ from miles_router.net.gate import Gate, Refusal
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
+    from hypercorn.events import Event
+    from hypercorn.trio.task_group import TaskGroup
     from structlog.typing import FilteringBoundLogger
 
     from miles_router.core.metrics import Metrics
@@ -40,6 +44,8 @@ BACKLOG = 4096
 # bounds how long an unfinished request head may take.
 KEEP_ALIVE_S = 600.0
 NEVER = 10**12
+# Where no answer is half sent: one that is DONE has left for the socket.
+_BETWEEN_ANSWERS = frozenset({h11.IDLE, h11.SEND_RESPONSE, h11.DONE})
 # How long a refused client may take to read why.
 LINGER_S = 2.0
 _RESET_ON_CLOSE = struct.pack("ii", 1, 0)  # SO_LINGER: on, 0 s
@@ -63,6 +69,39 @@ def hypercorn_config() -> Config:
     return config
 
 
+class _Inbox:
+    """What the server has for one call of the app: the pieces of a body, then the disconnect.
+
+    They pass a short queue. The server puts the end of an exchange into it too: pieces that nobody
+    takes would block that, and the exchange with it, for ever.
+    """
+
+    def __init__(self, receive: Callable[[], Awaitable[Any]]) -> None:
+        self._receive = receive
+        self._is_body_taken = False
+        self._draining: trio.CancelScope | None = None
+
+    async def receive(self) -> dict[str, Any]:
+        """The next message."""
+        message: dict[str, Any] = await self._receive()
+        is_last = message["type"] == "http.disconnect"
+        self._is_body_taken = is_last or not message.get("more_body", False)
+        if is_last and self._draining is not None:
+            self._draining.cancel()
+        return message
+
+    def drain_by(self, task_group: TaskGroup) -> None:
+        """Take what the app leaves, if it may leave anything; may be repeated."""
+        if not self._is_body_taken and self._draining is None:
+            self._draining = trio.CancelScope()
+            task_group.spawn(self._drain, self._draining)
+
+    async def _drain(self, scope: trio.CancelScope) -> None:
+        with scope:
+            while (await self.receive())["type"] != "http.disconnect":
+                pass
+
+
 class GatedServer(TCPServer):
     """One client connection."""
 
@@ -77,6 +116,8 @@ class GatedServer(TCPServer):
         self._ingress = ingress
         self._gate = Gate()
         self._must_reset = False
+        self._is_lingering = False
+        self._is_read = trio.Event()  # the client sends nothing more
 
     async def _call_app(
         self, scope: dict[str, Any], receive: Any, send: Any, *spawners: Any
@@ -85,12 +126,16 @@ class GatedServer(TCPServer):
         # client that it is not.
         self._must_reset = scope["type"] == "http" and scope["http_version"] == "1.0"
 
+        inbox = _Inbox(receive)
+
         async def track(message: dict[str, Any]) -> None:
             if message["type"] == "http.response.body" and not message.get("more_body"):
                 self._must_reset = False
+                inbox.drain_by(self._task_group)
             await send(message)
 
-        await self._ingress.app(scope, receive, track, *spawners)  # type: ignore[arg-type]  # dicts
+        await self._ingress.app(scope, inbox.receive, track, *spawners)  # type: ignore[arg-type]  # dicts
+        inbox.drain_by(self._task_group)
 
     async def run(self) -> None:
         """Serve the connection to its end; never raises what belongs to it alone."""
@@ -117,13 +162,40 @@ class GatedServer(TCPServer):
             await self.protocol.handle(RawData(data))
             if not data:
                 break
+        self._is_read.set()
         await self.protocol.handle(Closed())
+        await self.idle_task.stop()
+
+    async def protocol_send(self, event: Event) -> None:
+        """Carry out what Hypercorn's protocol wants of the connection."""
+        if isinstance(event, Updated) and event.idle and self._is_read.is_set():
+            return  # there is no next request to wait for
+        if isinstance(event, Closed) and not self._must_reset and self._has_unread_body:
+            if not self._is_lingering:
+                self._is_lingering = True
+                self._task_group.spawn(self._linger)
+            return
+        await super().protocol_send(event)
+
+    @property
+    def _has_unread_body(self) -> bool:
+        connection = getattr(self.protocol.protocol, "connection", None)
+        their_state = getattr(connection, "their_state", None)
+        return their_state is h11.SEND_BODY and not self._is_read.is_set()
+
+    async def _linger(self) -> None:
+        """Let a client that is still sending take the answer before the connection is closed."""
+        with trio.move_on_after(LINGER_S):
+            async with self.send_lock:
+                await self.stream.send_eof()
+            await self._is_read.wait()
+        await self._close()
 
     async def _refuse(self, refusal: Refusal) -> None:
         """Answer in JSON where no other answer has begun, then close."""
         self._ingress.metrics.refused_connections[refusal.code] += 1
         connection = getattr(self.protocol.protocol, "connection", None)
-        if getattr(connection, "our_state", None) not in {h11.IDLE, h11.SEND_RESPONSE}:
+        if getattr(connection, "our_state", None) not in _BETWEEN_ANSWERS:
             return
         body = msgspec.json.encode({"error": {"code": refusal.code, "message": refusal.message}})
         head = (
@@ -132,8 +204,9 @@ class GatedServer(TCPServer):
             f"content-length: {len(body)}\r\nconnection: close\r\n\r\n"
         )
         with trio.move_on_after(LINGER_S):
-            await self.stream.send_all(head.encode("ascii") + body)
-            await self.stream.send_eof()
+            async with self.send_lock:
+                await self.stream.send_all(head.encode("ascii") + body)
+                await self.stream.send_eof()
             # Closing with unread bytes would reset the connection and take the answer with it.
             while await self.stream.receive_some(65_536):
                 pass

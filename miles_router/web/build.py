@@ -34,7 +34,7 @@ def build_app(services: Services) -> App:
     settings = services.settings
     open_to = tuple(ipaddress.ip_network(text) for text in settings.open_registration)
     registrar = Registrar(services, open_to)
-    quart = make_quart()
+    quart = make_quart(services.metrics)
     own_routes = cast("App", quart)  # Quart's ASGI types are dicts with names
     for blueprint in (
         make_compat(services, registrar),

@@ -89,5 +89,7 @@ async def _read_all(services: Services, scope: Scope, receive: Receive) -> bytes
     """The whole body: control requests are small, except weights sent as tensors."""
     body = RequestBody(receive, scope["headers"], max_bytes=services.settings.max_body_bytes)
     await body.read_ahead()
-    rest = [piece async for piece in body.rest()]
-    return b"".join((body.prefix, *rest))
+    pieces = [body.prefix]
+    while (piece := await body.next_piece()) is not None:
+        pieces.append(piece)
+    return b"".join(pieces)

@@ -41,6 +41,7 @@ class Front:
     ) -> None:
         """Serve one ASGI scope."""
         context = context_of(scope)
+        context.failure = None  # a middleware may ask again
         try:
             if context.path_class is PathClass.OWN:
                 await _serve_own(self._own_routes, {**scope, "path": context.path}, receive, send)

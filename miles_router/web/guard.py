@@ -162,9 +162,8 @@ class Guard:
         services.log.error(
             "request_failed", request_id=answer.request_id, exc_info=error, code=reported.code
         )
-        services.events.add(
-            reported.code, message, trio.current_time(), reason=type(error).__name__
-        )
+        kind = "request_failed" if is_own else "middleware_failed"
+        services.events.add(kind, message, trio.current_time(), reason=type(error).__name__)
         return reported
 
     def _note_cut(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -30,6 +31,7 @@ ENGINE_METRICS_TIMEOUT_S = 10.0
 HEARTBEAT_S = 15.0
 # A reader that is this far behind loses events; it sees the gap in `seq`.
 EVENT_BUFFER = 1000
+_SEQ = re.compile(r"[0-9]{1,18}")
 
 
 def make_observe(services: Services) -> Blueprint:
@@ -50,7 +52,7 @@ def make_observe(services: Services) -> Blueprint:
     @routes.get("/events")
     async def events() -> Response:
         given = request.args.get("since") or request.headers.get("Last-Event-ID") or "0"
-        if not given.isdecimal():
+        if not _SEQ.fullmatch(given):
             raise BadRequest("since must be the seq of an event")
         reply = Response(_stream_events(services, int(given)), content_type="text/event-stream")
         reply.timeout = None

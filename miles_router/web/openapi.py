@@ -7,6 +7,7 @@ import re
 from miles_router import __version__
 
 _URL = [("url", "query", False, "The worker's URL; `worker_url` and a JSON body work as well")]
+_FLUSH = [("timeout", "query", False, "Seconds a worker may wait for its running requests")]
 _NAME = [("name", "path", True, "A worker's id, or its percent-encoded URL")]
 
 Parameters = list[tuple[str, str, bool, str]]
@@ -32,14 +33,8 @@ ROUTES: list[tuple[str, str, str, Parameters, list[str], list[int]]] = [
     ("post", "/workers/{name}/quarantine", "Take it out", _NAME, ["reason"], [200, 404, 409]),
     ("post", "/workers/{name}/release", "Let it back in", _NAME, [], [200, 404, 409]),
     ("get", "/get_loads", "Requests in flight per worker", [], [], [200]),
-    (
-        "post",
-        "/flush_cache",
-        "Flush the prefix cache of every worker",
-        [("timeout", "query", False, "Seconds a worker may wait for its running requests")],
-        [],
-        [200, 206, 502],
-    ),
+    ("post", "/flush_cache", "Flush the workers' prefix caches", _FLUSH, [], [200, 206, 502]),
+    ("get", "/flush_cache", "The same, as SGLang has it", _FLUSH, [], [200, 206, 502]),
     ("get", "/engine_metrics", "The workers' own metrics", [], [], [200]),
     ("post", "/abort_request", "Abort", [], ["rid", "abort_all"], [200, 206, 400, 502]),
     (

@@ -15,6 +15,8 @@ from miles_router.web.replies import error_body
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from miles_router.core.metrics import Metrics
+
 # Registrations and commands are a few hundred bytes.
 MAX_OWN_BODY_BYTES = 1024 * 1024
 
@@ -37,7 +39,7 @@ def json_reply(
     )
 
 
-def make_quart() -> QuartTrio:
+def make_quart(metrics: Metrics) -> QuartTrio:
     """An app without routes; every limit of Quart's is set on purpose.
 
     What a route raises unexpectedly is not answered here: it goes to the guard, as it does from
@@ -50,19 +52,19 @@ def make_quart() -> QuartTrio:
     app.config["MAX_CONTENT_LENGTH"] = MAX_OWN_BODY_BYTES
     app.config["PROVIDE_AUTOMATIC_OPTIONS"] = False
     app.config["PROPAGATE_EXCEPTIONS"] = True
-    app.register_error_handler(RouterError, _answer_router_error)
-    app.register_error_handler(HTTPException, _answer_http_exception)
+
+    async def answer_router_error(error: RouterError) -> Response:
+        metrics.errors[error.code] += 1
+        return json_reply(error_body(error), error.status, error.headers)
+
+    async def answer_http_exception(error: HTTPException) -> Response:
+        status = error.code or 400
+        kind, message = _BY_STATUS.get(status, (BadRequest, str(error.description)))
+        metrics.errors[kind.code] += 1
+        allowed: Any = getattr(error, "valid_methods", None)
+        headers = {"Allow": ", ".join(sorted(allowed))} if allowed else {}
+        return json_reply(error_body(kind(message)), status, headers)
+
+    app.register_error_handler(RouterError, answer_router_error)
+    app.register_error_handler(HTTPException, answer_http_exception)
     return app
-
-
-async def _answer_router_error(error: RouterError) -> Response:
-    return json_reply(error_body(error), error.status, error.headers)
-
-
-async def _answer_http_exception(error: HTTPException) -> Response:
-    kind, message = _BY_STATUS.get(error.code or 400, (BadRequest, str(error.description)))
-    headers: dict[str, str] = {}
-    allowed: Any = getattr(error, "valid_methods", None)
-    if allowed:
-        headers["Allow"] = ", ".join(sorted(allowed))
-    return json_reply(error_body(kind(message)), error.code or 400, headers)

@@ -71,7 +71,9 @@ class PoolMachine(RuleBasedStateMachine):
         before = None if known is None else (known.spec.api_key, known.state, known.is_held)
         worker = self.rig.add(slot, api_key=api_key, lifts_hold=lifts_hold)
         assert worker is known or before is None
-        assert worker.spec.api_key == (api_key or (before and before[0]))
+        known_key = before and before[0]
+        newest_key = (api_key or known_key) if lifts_hold else (known_key or api_key)
+        assert worker.spec.api_key == newest_key
         if before is not None and before[2] and not lifts_hold:
             assert (worker.state, worker.is_held) == before[1:]
         else:

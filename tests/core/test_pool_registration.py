@@ -7,6 +7,7 @@ from ipaddress import IPv4Address
 import pytest
 
 from miles_router.core.lifecycle import State
+from miles_router.core.urlrules import parse_worker_url
 from miles_router.core.worker import WorkerSpec
 from tests.core.rig import Change, Rig, state_of
 
@@ -15,7 +16,7 @@ def test_registering_again_brings_a_quarantined_worker_to_probation() -> None:
     rig = Rig()
     worker = rig.joined(1)
     rig.pool.quarantine(worker, rig.now)
-    assert rig.add(1) is worker
+    assert rig.pool.add(WorkerSpec(worker.spec.url), rig.now) is worker
     assert rig.changes(worker)[-1] == Change("quarantined", "probation", "registered again")
     rig.passes(worker)
     assert state_of(worker) is State.PROBATION
@@ -103,7 +104,7 @@ def test_an_operators_quarantine_is_lifted_only_by_who_may(lifts_hold: bool) -> 
     seq = rig.events.last_seq
     rig.add(1, lifts_hold=lifts_hold, worker_type="decode")
     assert worker.is_held is not lifts_hold
-    assert worker.spec.worker_type == "decode"
+    assert worker.spec.worker_type == ("decode" if lifts_hold else "regular")
     told = [c.to_state for c in rig.changes(worker, after=seq)]
     assert told == (["probation"] if lifts_hold else [])
     rig.passes(worker, times=5)
@@ -129,3 +130,11 @@ def test_a_held_worker_that_drains_is_not_called_back_by_who_may_not() -> None:
     assert rig.pool.listed == []
     lease.release(rig.now)
     assert rig.workers == {}
+
+
+def test_an_untrusted_registration_replaces_nothing_that_is_known() -> None:
+    rig = Rig()
+    url = parse_worker_url("http://10.0.0.1:8000")
+    rig.pool.add(WorkerSpec(url, api_key="known"), rig.now)
+    worker = rig.pool.add(WorkerSpec(url, api_key="other"), rig.now, lifts_hold=False)
+    assert worker.spec.api_key == "known"

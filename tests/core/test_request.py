@@ -97,6 +97,9 @@ def test_other_paths_may_not(path: str) -> None:
     [
         (b'{"rid": "a"}', ("a",)),
         (b'{"rid": ["a", "b"], "text": ["x", "y"]}', ("a", "b")),
+        (b'{"rid": "a", "prompt": ["x", "y"]}', ("a_0", "a_1")),
+        (b'{"rid": "a", "prompt": [[1, 2], [3]]}', ("a_0", "a_1")),
+        (b'{"rid": "a", "prompt": [1, 2, 3]}', ("a",)),
         (b'{"text": "x"}', ()),
         (b'{"rid": null}', ()),
         (b'{"rid": []}', ()),

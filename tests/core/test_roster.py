@@ -38,6 +38,17 @@ def test_workers_are_listed_in_order_of_registration_whatever_their_state() -> N
     assert rig.pool.states() == {"joining": 2, "quarantined": 1}
 
 
+def test_the_states_count_everyone_who_is_there_also_those_being_removed() -> None:
+    rig = Rig()
+    assert rig.pool.states() == {}
+    first, _second = rig.joined(1), rig.joined(2)
+    lease = rig.load(first, 1)[0]
+    rig.pool.remove(first, rig.now)
+    assert rig.pool.states() == {"draining": 1, "active": 1}
+    lease.release(rig.now)
+    assert rig.pool.states() == {"active": 1}
+
+
 def test_a_probe_is_due_at_its_very_time() -> None:
     rig = Rig()
     worker = rig.joined(1)

@@ -22,6 +22,7 @@ def test_active_and_suspect_workers_are_routable(state: State) -> None:
     [
         (ProbeOutcome.PASSED, True, True),
         (ProbeOutcome.UNHEALTHY, False, True),
+        (ProbeOutcome.PAUSED, False, True),
         (ProbeOutcome.NOT_A_WORKER, False, False),
         (ProbeOutcome.TIMEOUT, False, False),
         (ProbeOutcome.UNREACHABLE, False, False),

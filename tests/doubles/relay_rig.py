@@ -37,7 +37,7 @@ class Client:
         self._left = trio.Event()
         self.takes = trio.Event()  # answers wait for it
         self.takes.set()
-        self.is_offered = trio.Event()  # a piece of the answer waits to be taken
+        self.stall_at_last = False
         self.messages: list[dict[str, Any]] = []
         self.pieces_read = 0
 
@@ -65,7 +65,8 @@ class Client:
         return {"type": "http.request", "body": piece, "more_body": more}
 
     async def send(self, message: dict[str, Any]) -> None:
-        self.is_offered.set()
+        if self.stall_at_last and message.get("more_body") is False:
+            self.stall()
         await self.takes.wait()
         await trio.lowlevel.checkpoint()
         self.messages.append(message)
@@ -124,9 +125,7 @@ class RelayRig:
             headers = client.length_header()
         running = running or Running("req", "default", path, trio.current_time())
         services = self.services
-        body = RequestBody(
-            client.receive, headers, max_bytes=services.settings.max_body_bytes
-        )
+        body = RequestBody(client.receive, headers, max_bytes=services.settings.max_body_bytes)
         services.inflight.add(running)
         try:
             await body.read_ahead()
@@ -150,8 +149,9 @@ class RelayRig:
         """Let aborts and closing connections finish."""
         await trio.sleep(0.5)
 
-    def assert_quiet(self) -> None:
+    async def assert_quiet(self) -> None:
         """Nothing of any request is left; every open connection to a worker is an idle one."""
+        await self.settle()
         services = self.services
         assert services.admission.inflight == 0
         assert services.admission.queued == 0
@@ -160,10 +160,16 @@ class RelayRig:
         assert sum(double.open_count for double in self.doubles) == len(services.idle)
 
 
+async def _fail_after_an_hour() -> None:
+    await trio.sleep(3600)
+    raise AssertionError("the test hangs")
+
+
 @asynccontextmanager
 async def open_rig(**settings: Any) -> AsyncIterator[RelayRig]:
-    """A rig without workers; everything in it ends with the block."""
+    """A rig without workers; everything in it ends with the block, or after an hour."""
     async with trio.open_nursery() as nursery:
+        nursery.start_soon(_fail_after_an_hour)
         services = assemble(
             Settings(policy="round_robin", **settings),
             background=nursery,

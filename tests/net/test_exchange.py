@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import pytest
 import trio
+from trio.testing import MockClock as Clock
 
 from miles_router.errors import AnswerCut, DialFailed, NoWorker, QueueFull, TooLarge, WorkerBroke
 from miles_router.errors import WorkerTimeout
 from miles_router.net.body import REPLAY_BYTES, ClientGone
 from tests.doubles.relay_rig import GENERATE, Client, RelayRig, open_rig
 from tests.doubles.worker_double import Peer, Seen
-
-pytestmark = pytest.mark.usefixtures("autojump_clock")
 
 CHUNKED = [(b"transfer-encoding", b"chunked")]
 
@@ -35,7 +34,9 @@ async def ask(rig: RelayRig, body: bytes = GENERATE, **how: str) -> Client:
     return client
 
 
-async def test_an_answer_crosses_unchanged_and_connections_are_reused() -> None:
+async def test_an_answer_crosses_unchanged_and_connections_are_reused(
+    autojump_clock: Clock,
+) -> None:
     async with open_rig() as rig:
         worker = rig.add()
         for number in range(5):
@@ -44,11 +45,13 @@ async def test_an_answer_crosses_unchanged_and_connections_are_reused() -> None:
             assert client.is_complete
             assert len(rig.services.idle) == 1
         assert len(worker.streams) == 1
-        rig.assert_quiet()
+        await rig.assert_quiet()
 
 
 @pytest.mark.parametrize(("method", "path"), [("GET", "/v1/models"), ("HEAD", "/x")])
-async def test_connections_are_reused_for_reads(method: str, path: str) -> None:
+async def test_connections_are_reused_for_reads(
+    method: str, path: str, autojump_clock: Clock
+) -> None:
     async def answer(peer: Peer, seen: Seen) -> None:
         body = b"" if seen.method == "HEAD" else b"hello"
         await peer.send(b"HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\n" + body)
@@ -60,7 +63,7 @@ async def test_connections_are_reused_for_reads(method: str, path: str) -> None:
         assert len(worker.streams) == 1
 
 
-async def test_a_request_with_effects_gets_a_fresh_connection() -> None:
+async def test_a_request_with_effects_gets_a_fresh_connection(autojump_clock: Clock) -> None:
     async with open_rig() as rig:
         worker = rig.add()
         await ask(rig)
@@ -68,7 +71,7 @@ async def test_a_request_with_effects_gets_a_fresh_connection() -> None:
         assert len(worker.streams) == 2
 
 
-async def test_streamed_pieces_arrive_as_they_come() -> None:
+async def test_streamed_pieces_arrive_as_they_come(autojump_clock: Clock) -> None:
     async def answer(peer: Peer, _seen: Seen) -> None:
         await peer.begin_chunked(b"one")
         await trio.sleep(10)
@@ -82,13 +85,15 @@ async def test_streamed_pieces_arrive_as_they_come() -> None:
             await trio.sleep(5)
             assert client.body == b"one"
         assert client.body == b"onetwo"
-        rig.assert_quiet()
+        await rig.assert_quiet()
 
 
 # -- retries --------------------------------------------------------------------------------------
 
 
-async def test_a_generation_moves_on_from_a_worker_that_dies_and_is_aborted_there() -> None:
+async def test_a_generation_moves_on_from_a_worker_that_dies_and_is_aborted_there(
+    autojump_clock: Clock,
+) -> None:
     async with open_rig() as rig:
         first, second = rig.add(die), rig.add()
         client = await ask(rig)
@@ -97,19 +102,19 @@ async def test_a_generation_moves_on_from_a_worker_that_dies_and_is_aborted_ther
         assert (len(first.seen), len(second.seen)) == (1, 1)
         assert (first.aborted, second.aborted) == (["r1"], [])
         assert rig.services.metrics.retries == {"WorkerBroke": 1}
-        rig.assert_quiet()
+        await rig.assert_quiet()
 
 
-async def test_never_twice_on_one_worker() -> None:
+async def test_never_twice_on_one_worker(autojump_clock: Clock) -> None:
     async with open_rig(retries=5) as rig:
         workers = [rig.add(die) for _ in range(3)]
         with pytest.raises(WorkerBroke):
             await ask(rig)
         assert [len(worker.seen) for worker in workers] == [1, 1, 1]
-        rig.assert_quiet()
+        await rig.assert_quiet()
 
 
-async def test_no_more_tries_than_allowed() -> None:
+async def test_no_more_tries_than_allowed(autojump_clock: Clock) -> None:
     async with open_rig(retries=1) as rig:
         workers = [rig.add(die) for _ in range(4)]
         with pytest.raises(WorkerBroke):
@@ -117,7 +122,7 @@ async def test_no_more_tries_than_allowed() -> None:
         assert sum(len(worker.seen) for worker in workers) == 2
 
 
-async def test_a_post_with_effects_is_not_repeated_once_it_was_sent() -> None:
+async def test_a_post_with_effects_is_not_repeated_once_it_was_sent(autojump_clock: Clock) -> None:
     async with open_rig() as rig:
         first, second = rig.add(die), rig.add()
         with pytest.raises(WorkerBroke):
@@ -126,7 +131,9 @@ async def test_a_post_with_effects_is_not_repeated_once_it_was_sent() -> None:
         assert first.aborted == []
 
 
-async def test_what_could_not_be_sent_is_sent_elsewhere_whatever_it_is() -> None:
+async def test_what_could_not_be_sent_is_sent_elsewhere_whatever_it_is(
+    autojump_clock: Clock,
+) -> None:
     async with open_rig() as rig:
         first, second = rig.add(), rig.add()
         first.is_refusing = True
@@ -135,18 +142,18 @@ async def test_what_could_not_be_sent_is_sent_elsewhere_whatever_it_is() -> None
         assert len(second.seen) == 1
         await rig.settle()
         assert first.aborted == []
-        rig.assert_quiet()
+        await rig.assert_quiet()
 
 
-async def test_all_refuse() -> None:
+async def test_all_refuse(autojump_clock: Clock) -> None:
     async with open_rig() as rig:
         rig.add().is_refusing = True
         with pytest.raises(DialFailed):
             await ask(rig)
-        rig.assert_quiet()
+        await rig.assert_quiet()
 
 
-async def test_nothing_is_repeated_after_the_first_byte() -> None:
+async def test_nothing_is_repeated_after_the_first_byte(autojump_clock: Clock) -> None:
     async with open_rig() as rig:
         first, second = rig.add(die_midway), rig.add()
         client = Client(GENERATE)
@@ -157,10 +164,10 @@ async def test_nothing_is_repeated_after_the_first_byte() -> None:
         await rig.settle()
         assert (len(first.seen), len(second.seen)) == (1, 0)
         assert first.aborted == ["r1"]
-        rig.assert_quiet()
+        await rig.assert_quiet()
 
 
-async def test_nothing_is_repeated_after_a_timeout() -> None:
+async def test_nothing_is_repeated_after_a_timeout(autojump_clock: Clock) -> None:
     async with open_rig(first_byte_timeout_s=3.0) as rig:
         first, second = rig.add(hang), rig.add()
         began_at = trio.current_time()
@@ -170,10 +177,10 @@ async def test_nothing_is_repeated_after_a_timeout() -> None:
         assert trio.current_time() - began_at == pytest.approx(3, abs=0.1)
         await rig.settle()
         assert (first.aborted, second.seen) == (["r1"], [])
-        rig.assert_quiet()
+        await rig.assert_quiet()
 
 
-async def test_an_answer_that_pauses_too_long_is_cut() -> None:
+async def test_an_answer_that_pauses_too_long_is_cut(autojump_clock: Clock) -> None:
     async def pause(peer: Peer, _seen: Seen) -> None:
         await peer.begin_chunked(b"half")
         await trio.sleep_forever()
@@ -186,10 +193,12 @@ async def test_an_answer_that_pauses_too_long_is_cut() -> None:
         await rig.settle()
         assert client.body == b"half"
         assert worker.aborted == ["r1"]
-        rig.assert_quiet()
+        await rig.assert_quiet()
 
 
-async def test_a_client_that_takes_its_time_is_no_pause_of_the_worker() -> None:
+async def test_a_client_that_takes_its_time_is_no_pause_of_the_worker(
+    autojump_clock: Clock,
+) -> None:
     async with open_rig(idle_timeout_s=3.0) as rig:
         rig.add()
         client = Client(GENERATE)
@@ -199,10 +208,10 @@ async def test_a_client_that_takes_its_time_is_no_pause_of_the_worker() -> None:
             await trio.sleep(60)
             client.takes.set()
         assert client.body == GENERATE
-        rig.assert_quiet()
+        await rig.assert_quiet()
 
 
-async def test_a_stale_idle_connection_is_replaced_unseen() -> None:
+async def test_a_stale_idle_connection_is_replaced_unseen(autojump_clock: Clock) -> None:
     async def answer_once(peer: Peer, seen: Seen) -> None:
         if seen.header("content-length") == "3":
             peer.stream.shut()  # as a server does that gave up on the idle connection just now
@@ -228,28 +237,28 @@ async def test_a_stale_idle_connection_is_replaced_unseen() -> None:
         assert rig.services.metrics.stale_reconnects == 1
         assert rig.services.metrics.retries == {}
         assert (calls, len(worker.streams)) == (2, 2)
-        rig.assert_quiet()
+        await rig.assert_quiet()
 
 
 # -- the queue ------------------------------------------------------------------------------------
 
 
-async def test_no_worker_in_time() -> None:
+async def test_no_worker_in_time(autojump_clock: Clock) -> None:
     async with open_rig(queue_timeout_s=2.0) as rig:
         with pytest.raises(NoWorker):
             await ask(rig)
         assert trio.current_time() > 1
-        rig.assert_quiet()
+        await rig.assert_quiet()
 
 
-async def test_a_full_queue_refuses_at_once() -> None:
+async def test_a_full_queue_refuses_at_once(autojump_clock: Clock) -> None:
     async with open_rig(queue_size=0) as rig:
         with pytest.raises(QueueFull):
             await ask(rig)
-        rig.assert_quiet()
+        await rig.assert_quiet()
 
 
-async def test_a_waiting_request_is_served_when_a_worker_comes() -> None:
+async def test_a_waiting_request_is_served_when_a_worker_comes(autojump_clock: Clock) -> None:
     async with open_rig() as rig:
         rig.add(is_active=False)
         client = Client(GENERATE)
@@ -259,7 +268,7 @@ async def test_a_waiting_request_is_served_when_a_worker_comes() -> None:
             assert rig.services.admission.queued == 1
             rig.passes(rig.workers[0])
         assert client.status == 200
-        rig.assert_quiet()
+        await rig.assert_quiet()
 
 
 # -- bodies too large to keep ---------------------------------------------------------------------
@@ -269,7 +278,9 @@ LARGE = [MB] * 8
 
 
 @pytest.mark.parametrize("headers", [CHUNKED, [(b"content-length", b"%d" % (8 * len(MB)))]])
-async def test_a_large_body_is_streamed(headers: list[tuple[bytes, bytes]]) -> None:
+async def test_a_large_body_is_streamed(
+    headers: list[tuple[bytes, bytes]], autojump_clock: Clock
+) -> None:
     async def count(peer: Peer, seen: Seen) -> None:
         await peer.answer(b"%d" % len(seen.body))
 
@@ -279,10 +290,10 @@ async def test_a_large_body_is_streamed(headers: list[tuple[bytes, bytes]]) -> N
         await rig.ask(client, headers=headers)
         assert client.body == b"%d" % (8 * len(MB))
         assert worker.seen[0].header(headers[0][0].decode()) == headers[0][1].decode()
-        rig.assert_quiet()
+        await rig.assert_quiet()
 
 
-async def test_a_worker_that_does_not_read_slows_the_client() -> None:
+async def test_a_worker_that_does_not_read_slows_the_client(autojump_clock: Clock) -> None:
     async def never_read(_peer: Peer, _seen: Seen) -> None:
         await trio.sleep_forever()
 
@@ -291,14 +302,17 @@ async def test_a_worker_that_does_not_read_slows_the_client() -> None:
         worker.reads_bodies = False
         client = Client(*LARGE * 4)
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(rig.ask, client, )
+            nursery.start_soon(
+                rig.ask,
+                client,
+            )
             await trio.sleep(10)
             assert client.pieces_read <= REPLAY_BYTES // len(MB) + 2
             nursery.cancel_scope.cancel()
-        rig.assert_quiet()
+        await rig.assert_quiet()
 
 
-async def test_an_early_answer_ends_an_upload_and_its_connection() -> None:
+async def test_an_early_answer_ends_an_upload_and_its_connection(autojump_clock: Clock) -> None:
     async def refuse(peer: Peer, _seen: Seen) -> None:
         await peer.answer(b"no", status=413)
         await trio.sleep_forever()
@@ -311,10 +325,10 @@ async def test_an_early_answer_ends_an_upload_and_its_connection() -> None:
         assert (client.status, client.body) == (413, b"no")
         # Half a request stands on it: what comes next would be read as its rest.
         assert len(rig.services.idle) == 0
-        rig.assert_quiet()
+        await rig.assert_quiet()
 
 
-async def test_an_early_answer_of_a_worker_that_closes() -> None:
+async def test_an_early_answer_of_a_worker_that_closes(autojump_clock: Clock) -> None:
     async def refuse(peer: Peer, _seen: Seen) -> None:
         await peer.answer(b"no", status=413)
         peer.stream.shut()
@@ -325,10 +339,10 @@ async def test_an_early_answer_of_a_worker_that_closes() -> None:
         client = Client(*LARGE)
         await rig.ask(client, headers=CHUNKED)
         assert (client.status, client.body) == (413, b"no")
-        rig.assert_quiet()
+        await rig.assert_quiet()
 
 
-async def test_a_client_that_leaves_in_mid_upload() -> None:
+async def test_a_client_that_leaves_in_mid_upload(autojump_clock: Clock) -> None:
     async with open_rig() as rig:
         worker = rig.add()
         client = Client(*[MB] * 6, is_endless=True)
@@ -343,14 +357,14 @@ async def test_a_client_that_leaves_in_mid_upload() -> None:
             client.leave()
         await rig.settle()
         assert worker.open_count == 0
-        rig.assert_quiet()
+        await rig.assert_quiet()
 
 
-async def test_a_body_that_grows_too_large_in_mid_upload() -> None:
+async def test_a_body_that_grows_too_large_in_mid_upload(autojump_clock: Clock) -> None:
     async with open_rig(max_body_bytes=7 * 1024 * 1024) as rig:
         worker = rig.add()
         with pytest.raises(TooLarge):
             await rig.ask(Client(*LARGE), headers=CHUNKED)
         await rig.settle()
         assert worker.open_count == 0
-        rig.assert_quiet()
+        await rig.assert_quiet()

@@ -145,7 +145,9 @@ async def test_body_bytes_after_head_are_no_body_and_spoil_the_connection() -> N
     assert (answer.body, answer.is_reusable) == (b"", False)
 
 
-@pytest.mark.parametrize("extra", [b"HTTP/1.1 500 No\r\nX-B: 1\r\nContent-Length: 3\r\n\r\nbad", b"H", b"?"])
+@pytest.mark.parametrize(
+    "extra", [b"HTTP/1.1 500 No\r\nX-B: 1\r\nContent-Length: 3\r\n\r\nbad", b"H", b"?"]
+)
 async def test_what_follows_an_answer_is_ignored_and_spoils_the_connection(extra: bytes) -> None:
     answer = await read_pieces(OK + extra, closes=False)
     assert (answer.status, answer.body, answer.is_reusable) == (200, b"hello", False)
@@ -206,7 +208,11 @@ async def test_an_unfinished_answer_is_not_reusable() -> None:
 
 def test_the_request_head() -> None:
     head = request_head(
-        "POST", b"/a?b=%20", "h:1", [(b"x", b"1"), (b"x", b"2")], framing=[(b"content-length", b"0")]
+        "POST",
+        b"/a?b=%20",
+        "h:1",
+        [(b"x", b"1"), (b"x", b"2")],
+        framing=[(b"content-length", b"0")],
     )
     assert head == (
         b"POST /a?b=%20 HTTP/1.1\r\nhost: h:1\r\nx: 1\r\nx: 2\r\ncontent-length: 0\r\n\r\n"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import aclosing
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import trio
@@ -104,9 +105,10 @@ class RaisesAfterStart(BaseHTTPMiddleware):
         pieces = response.body_iterator  # type: ignore[attr-defined]  # call_next streams
 
         async def spoiled() -> Any:
-            async for piece in pieces:
-                yield piece[:3]
-                raise LookupError("a prompt that nobody may read")
+            async with aclosing(pieces):
+                async for piece in pieces:
+                    yield piece[:3]
+                    raise LookupError("a prompt that nobody may read")
 
         response.body_iterator = spoiled()  # type: ignore[attr-defined]  # call_next streams
         return response
@@ -135,6 +137,33 @@ class Repairs(BaseHTTPMiddleware):
         if len(body) < expected:
             return JSONResponse({"by": "middleware"}, 502)
         return Response(body)
+
+
+class AsksAgain:
+    """Holds answers back until they are whole, and asks once more where one breaks off."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        request = await receive()
+        for _ in range(2):
+            held: list[Any] = []
+            messages = [request]
+
+            async def receive_again(messages: list[Any] = messages) -> Any:
+                return messages.pop() if messages else await receive()
+
+            async def hold(message: Any, held: list[Any] = held) -> None:
+                held.append(message)
+
+            try:
+                await self.app(scope, receive_again, hold)
+                break
+            except Exception:  # noqa: BLE001  whatever it was, once more
+                continue
+        for message in held:
+            await send(message)
 
 
 class ScopeRecorder:

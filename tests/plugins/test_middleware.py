@@ -255,6 +255,17 @@ async def test_an_answer_that_broke_off_before_anything_was_sent_is_an_error() -
         assert answer.is_complete
 
 
+@pytest.mark.loopback
+async def test_a_middleware_that_asks_again_may_pass_on_the_good_answer() -> None:
+    settings = SimSettings(fault=("truncate:path=/sim/echo",))
+    async with open_sims(1, settings) as [sim], open_router(middleware=(f"{S}:AsksAgain",)) as rig:
+        rig.join(sim.url)
+        answer = await rig.client.get("/sim/echo")
+        assert (answer.status, answer.is_complete) == (200, True)
+        assert answer.json()["target"] == "/sim/echo"
+        assert sim.worker.stats.requests["/sim/echo"] == 2
+
+
 # -- lifespan -------------------------------------------------------------------------------------
 
 

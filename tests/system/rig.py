@@ -20,7 +20,7 @@ from miles_router.sim import RunningSim, SimSettings, running_sim
 from tests.sim.raw_client import Answer, RawClient
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Sequence
+    from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 
 ROOT = Path(__file__).parents[2]
 START_TIMEOUT_S = 30.0
@@ -102,12 +102,11 @@ class Router:
 
     async def wait_state(self, url: str, *states: str, timeout_s: float = 10.0) -> None:
         """Return when the worker at `url` is in one of `states`."""
-        state = ""
-        with trio.move_on_after(timeout_s):
-            while (state := await self.state_of(url)) not in states:
-                await trio.sleep(0.03)
-            return
-        raise AssertionError(f"{url} is {state} and not one of {states} after {timeout_s} s")
+
+        async def is_there() -> bool:
+            return await self.state_of(url) in states
+
+        await eventually(is_there, timeout_s=timeout_s)
 
     async def history_of(self, url: str) -> list[str]:
         """The states the worker at `url` went through."""
@@ -118,28 +117,33 @@ class Router:
     async def totals(self) -> dict[str, Any]:
         return dict((await self.snapshot())["totals"])
 
+    async def wait_descriptors(self, most: int) -> None:
+        """Return when the process holds at most `most` descriptors: no connection leaks."""
+        await wait_until(lambda: self.descriptors <= most, timeout_s=8)
+
     async def wait_inflight(self, count: int) -> None:
-        with trio.fail_after(5):
-            while (await self.totals())["inflight"] != count:
-                await trio.sleep(0.01)
+        async def is_there() -> bool:
+            return bool((await self.totals())["inflight"] == count)
+
+        await eventually(is_there)
 
     async def wait_queued(self, count: int) -> None:
-        with trio.fail_after(5):
-            while (await self.totals())["queued"] != count:
-                await trio.sleep(0.01)
+        async def is_there() -> bool:
+            return bool((await self.totals())["queued"] == count)
+
+        await eventually(is_there)
 
     async def check_idle(self, *, timeout_s: float = 5.0) -> None:
         """Nothing runs or waits any more, and the router made no mistake of its own."""
-        left: Any = None
-        with trio.move_on_after(timeout_s):
-            while True:
-                shown = await self.snapshot()
-                left = (shown["totals"]["inflight"], shown["totals"]["queued"], shown["requests"])
-                if left == (0, 0, []):
-                    break
-                await trio.sleep(0.02)
-        assert left == (0, 0, []), "requests are left behind"
-        assert [line for line in self.log() if line["event"] in FAILURES] == []
+
+        async def is_idle() -> bool:
+            shown = await self.snapshot()
+            totals = shown["totals"]
+            return not (totals["inflight"] or totals["queued"] or shown["requests"])
+
+        await eventually(is_idle, timeout_s=timeout_s)
+        failures = [line for line in self.log() if line["event"] in FAILURES]
+        assert failures == [], json.dumps(failures[0], indent=1)
 
     def connected(self) -> Connecting:
         """A raw client on a connection of its own."""
@@ -220,8 +224,24 @@ def prompt(text: str = "hello", *, tokens: int = 4, **fields: Any) -> dict[str, 
     return {"text": text, "sampling_params": params, **fields}
 
 
-async def wait_until(check: Any, *, timeout_s: float = 5.0) -> None:
+async def wait_until(check: Callable[[], object], *, timeout_s: float = 5.0) -> None:
     """Return when `check()` is true."""
+
+    async def is_there() -> bool:
+        return bool(check())
+
+    await eventually(is_there, timeout_s=timeout_s)
+
+
+async def eventually(check: Callable[[], Awaitable[bool]], *, timeout_s: float = 5.0) -> None:
+    """Return when `await check()` is true."""
     with trio.fail_after(timeout_s):
-        while not check():
+        while not await check():  # noqa: ASYNC110  it happens in another process
             await trio.sleep(0.01)
+
+
+async def read_chunks(client: RawClient) -> None:
+    """Read a chunked answer to its end, within 5 s."""
+    with trio.fail_after(5):
+        while await client.chunk():
+            pass

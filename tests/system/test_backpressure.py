@@ -62,9 +62,9 @@ async def test_eight_large_answers_to_slow_readers_stay_out_of_memory(fleet: Fle
                 async def fetch() -> None:
                     digests.append(await read_slowly(router, 0.02))
 
-                with trio.fail_after(60):
-                    for _ in range(8):
-                        nursery.start_soon(fetch)
+                nursery.cancel_scope.deadline = trio.current_time() + 60
+                for _ in range(8):
+                    nursery.start_soon(fetch)
             watching.cancel_scope.cancel()
         assert digests == [expected] * 8
         print(f"8 answers of 67 MB: +{(max(seen) - idle) / MB:.1f} MB")  # noqa: T201  for people

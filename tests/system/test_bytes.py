@@ -1,4 +1,4 @@
-"""What a client sends reaches the worker, and what the worker answers reaches the client, exactly."""
+"""What a client sends reaches the worker, and the answer the client, to the byte."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ async def test_every_method_and_its_body_arrive(
         "/sim/echo?a=%2F&a=1&b",
         "/sim/echo?a=+&b=%20&c=%E2%82%AC&d=a/b?c",
         "/sim/echo?%00=%",
-        "/sim/echo?x=a;b&y={\"k\":[1]}|^`",
+        '/sim/echo?x=a;b&y={"k":[1]}|^`',
         "/sim/echo/a%2Fb%2f",
         "/sim/echo//double///slashes",
         "/sim/echo/../echo/./dots",
@@ -64,9 +64,7 @@ async def test_every_method_and_its_body_arrive(
         ),
     ],
 )
-async def test_the_target_is_kept_to_the_byte(
-    router: Router, sim: RunningSim, target: str
-) -> None:
+async def test_the_target_is_kept_to_the_byte(router: Router, sim: RunningSim, target: str) -> None:
     seen = await exchanged(router, f"GET {target} HTTP/1.1\r\nHost: r\r\n\r\n".encode())
     assert seen["target"] == target
 
@@ -129,9 +127,7 @@ async def test_head_has_the_length_and_no_body(router: Router, sim: RunningSim) 
             assert (await client.get("/sim/bytes?size=3")).body == pseudo_random_bytes(3)
 
 
-async def test_compressed_bodies_pass_untouched_both_ways(
-    router: Router, sim: RunningSim
-) -> None:
+async def test_compressed_bodies_pass_untouched_both_ways(router: Router, sim: RunningSim) -> None:
     packed = gzip.compress(b"a" * 1000, mtime=0)
     headers = {"Content-Encoding": "gzip"}
     seen = (await router.call("POST", "/sim/echo", packed, headers)).json()
@@ -166,9 +162,7 @@ async def test_empty_bodies_stay_empty(
     assert (seen["body"], values(seen, "content-length")) == ("", length)
 
 
-async def test_expect_continue_is_answered_before_the_body(
-    router: Router, sim: RunningSim
-) -> None:
+async def test_expect_continue_is_answered_before_the_body(router: Router, sim: RunningSim) -> None:
     async with router.connected() as client:
         with trio.fail_after(5):
             await client.stream.send_all(
@@ -201,16 +195,16 @@ async def test_pipelined_requests_are_answered_in_order(router: Router, sim: Run
     post = b"POST /sim/echo?n=1 HTTP/1.1\r\nHost: r\r\nContent-Length: 3\r\n\r\nabc"
     async with router.connected() as client:
         with trio.fail_after(5):
-            await client.stream.send_all(request % 0 + post + request % 2 + b"GET /livez HTTP/1.1\r\n")
+            await client.stream.send_all(
+                request % 0 + post + request % 2 + b"GET /livez HTTP/1.1\r\n"
+            )
             await client.stream.send_all(b"Host: r\r\n\r\n")
             for number in range(3):
                 assert (await client.receive()).json()["target"] == f"/sim/echo?n={number}"
             assert (await client.receive()).json() == {"status": "ok"}
 
 
-async def test_one_connection_mixes_relayed_and_own_routes(
-    router: Router, sim: RunningSim
-) -> None:
+async def test_one_connection_mixes_relayed_and_own_routes(router: Router, sim: RunningSim) -> None:
     async with router.connected() as client:
         with trio.fail_after(10):
             for number in range(5):

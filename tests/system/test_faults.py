@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import gzip
 import json
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
 import trio
 
-from miles_router.sim import SimSettings
+from miles_router.sim import SimSettings, running_sim
 from tests.sim.raw_client import ConnectionEnded
-from tests.system.rig import QUICK_HEALTH, joined, prompt, running_sim, serving
+from tests.system.rig import QUICK_HEALTH, joined, prompt, serving, wait_until
 
 if TYPE_CHECKING:
     from miles_router.sim import RunningSim
@@ -94,9 +94,8 @@ async def test_a_worker_that_hangs_is_a_504_and_is_not_asked_twice() -> None:
         assert (await router.totals())["retries"] == 0
         served = [one.worker.stats.requests["/generate"] for one in (sim, other)]
         assert sorted(served) == [0, 1]
-        with trio.fail_after(2):
-            while not sim.worker.stats.abort_requests + other.worker.stats.abort_requests:
-                await trio.sleep(0.01)
+        stats = (sim.worker.stats, other.worker.stats)
+        await wait_until(lambda: stats[0].abort_requests or stats[1].abort_requests, timeout_s=2)
         assert await router.state_of(sim.url) == await router.state_of(other.url) == "active"
 
 

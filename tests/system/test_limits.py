@@ -8,9 +8,9 @@ from urllib.parse import quote
 import pytest
 import trio
 
-from miles_router.sim import SimSettings
+from miles_router.sim import SimSettings, running_sim
 from tests.sim.raw_client import ConnectionEnded
-from tests.system.rig import joined, prompt, running_sim, serving
+from tests.system.rig import joined, prompt, read_chunks, serving, wait_until
 
 if TYPE_CHECKING:
     from tests.system.rig import Router
@@ -41,16 +41,18 @@ async def test_a_full_queue_refuses_at_once_and_the_waiting_are_served() -> None
 
 async def test_the_limit_of_all_workers_together_holds() -> None:
     flags = ("--max-inflight-total", "3")
-    async with running_sim(SLOW) as one, running_sim(SLOW) as two:
-        async with serving(*flags, workers=[one.url, two.url]) as router:
-            found: list[Any] = []
-            async with trio.open_nursery() as nursery:
-                for _ in range(9):
-                    nursery.start_soon(ask, router, found, prompt(tokens=15))
-                await router.wait_queued(6)
-                totals = await router.totals()
-                assert totals["inflight"] == 3
-            assert [answer.status for answer in found] == [200] * 9
+    async with (
+        running_sim(SLOW) as one,
+        running_sim(SLOW) as two,
+        serving(*flags, workers=[one.url, two.url]) as router,
+    ):
+        found: list[Any] = []
+        async with trio.open_nursery() as nursery:
+            for _ in range(9):
+                nursery.start_soon(ask, router, found, prompt(tokens=15))
+            await router.wait_queued(6)
+            assert (await router.totals())["inflight"] == 3
+        assert [answer.status for answer in found] == [200] * 9
 
 
 async def test_the_queue_has_a_deadline() -> None:
@@ -108,12 +110,9 @@ async def test_a_drain_deadline_moves_what_has_not_begun_and_cuts_what_has(
             async with joined(router, SLOW) as (second,):
                 name = quote(first.url, safe="")
                 await router.post(f"/workers/{name}/drain", {"deadline_s": 0.3})
-                with pytest.raises(ConnectionEnded), trio.fail_after(3):
-                    while await streaming.chunk():
-                        pass
-                with trio.fail_after(6):
-                    while not found:
-                        await trio.sleep(0.02)
+                with pytest.raises(ConnectionEnded):
+                    await read_chunks(streaming)
+                await wait_until(lambda: found)
                 assert second.worker.stats.requests["/generate"] == 1
         assert found[0].status == 200
         await router.wait_state(first.url, "drained")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 from typing import TYPE_CHECKING
 
@@ -32,7 +33,8 @@ REFUSED = {
     "te-identity": POST + b"Transfer-Encoding: identity\r\n\r\n",
     "te-gzip-chunked": POST + b"Transfer-Encoding: gzip, chunked\r\n\r\n0\r\n\r\n",
     "te-chunked-twice": POST + b"Transfer-Encoding: chunked, chunked\r\n\r\n0\r\n\r\n",
-    "te-two-headers": POST + b"Transfer-Encoding: chunked\r\n" * 1
+    "te-two-headers": POST
+    + b"Transfer-Encoding: chunked\r\n" * 1
     + b"Transfer-Encoding: identity\r\n\r\n0\r\n\r\n",
     "te-x": POST + b"Transfer-Encoding: xchunked\r\n\r\n0\r\n\r\n",
     "te-quoted": POST + b'Transfer-Encoding: "chunked"\r\n\r\n0\r\n\r\n',
@@ -70,10 +72,8 @@ async def said_to(router: Router, request: bytes) -> bytes:
     """Everything the router answers until it closes the connection."""
     async with router.connected() as client:
         with trio.fail_after(5):
-            try:
+            with contextlib.suppress(trio.BrokenResourceError):
                 await client.stream.send_all(request)
-            except trio.BrokenResourceError:
-                pass
             return await client.rest()
 
 
@@ -129,9 +129,7 @@ async def test_a_target_that_is_no_path_is_refused(router: Router, sim: RunningS
         assert (answer.status, answer.json()["error"]["code"]) == (400, "bad_request")
 
 
-async def test_no_control_path_slips_through_to_one_worker(
-    router: Router, sim: RunningSim
-) -> None:
+async def test_no_control_path_slips_through_to_one_worker(router: Router, sim: RunningSim) -> None:
     for target in ("/%70ause_generation", "//pause_generation", "/a/../pause_generation/"):
         answer = await router.call("POST", target, {})
         assert "results" in answer.json(), target

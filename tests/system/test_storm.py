@@ -91,9 +91,5 @@ async def test_a_storm_of_faults_leaves_nothing_behind() -> None:
                 await router.wait_state(sim.url, "active")
                 assert "quarantined" not in await router.history_of(sim.url)
             await router.check_idle()
-            with trio.fail_after(8):
-                while router.descriptors > before + 4:
-                    await trio.sleep(0.1)
+            await router.wait_descriptors(before + 4)
             assert (await router.post("/generate", prompt())).status == 200
-
-

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import statistics
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
 import pytest
@@ -76,7 +77,7 @@ async def test_pieces_of_a_slow_answer_arrive_one_by_one(router: Router) -> None
                 while piece := await client.chunk():
                     arrivals.append(trio.current_time())
                     data += piece
-        gaps = [later - earlier for earlier, later in zip(arrivals, arrivals[1:], strict=False)]
+        gaps = [later - earlier for earlier, later in pairwise(arrivals)]
         assert data == pseudo_random_bytes(50)
         assert len(gaps) == 4
         assert min(gaps) > 0.03

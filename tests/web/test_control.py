@@ -4,6 +4,7 @@ import base64
 from typing import Any
 
 import pytest
+import trio
 
 from miles_router.core.request import CONTROL_PATHS
 from tests.web.rig import ADMIN, open_router, open_sims
@@ -63,6 +64,22 @@ async def test_a_target_with_a_fragment_is_refused(target: str) -> None:
         rig.join(sim.url)
         answer = await rig.as_caller("key-of-red-1").post(target, {})
         assert (answer.status, answer.error["code"]) == (400, "bad_request")
+        assert sim.worker.stats.requests == {}
+
+
+@pytest.mark.loopback
+@pytest.mark.parametrize(
+    "target", ["http://elsewhere/update_weights_from_disk", "/update_weights_from_disk#x"]
+)
+async def test_no_bytes_on_a_connection_get_past_the_admin_token(target: str) -> None:
+    async with open_sims(1) as [sim], open_router(**LOCKED) as rig:
+        rig.join(sim.url)
+        port = await rig.listen()
+        async with await trio.open_tcp_stream("127.0.0.1", port) as stream:
+            head = f"POST {target} HTTP/1.1\r\nHost: r\r\nAuthorization: Bearer key-of-red-1\r\n"
+            await stream.send_all(f"{head}Content-Length: 2\r\n\r\n{{}}".encode())
+            status = (await stream.receive_some()).split()[1]
+        assert status in {b"403", b"400"}
         assert sim.worker.stats.requests == {}
 
 

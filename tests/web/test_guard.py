@@ -216,7 +216,7 @@ async def test_a_mistake_of_the_router_is_not_blamed_on_a_middleware(
         assert (answer.status, answer.error["code"]) == (500, "internal_error")
         assert "id-1" in answer.error["message"]
         assert "middleware" not in answer.error["message"]
-        assert [e.kind for e in rig.services.events.since(0)] == ["internal_error"]
+        assert [e.kind for e in rig.services.events.since(0)] == ["request_failed"]
 
 
 async def test_a_mistake_in_an_own_route_is_an_internal_error(
@@ -227,7 +227,7 @@ async def test_a_mistake_in_an_own_route_is_an_internal_error(
         answer = await rig.client.get("/snapshot")
         assert (answer.status, answer.error["code"]) == (500, "internal_error")
         [event] = rig.services.events.since(0)
-        assert (event.kind, event.reason) == ("internal_error", "TypeError")
+        assert (event.kind, event.reason) == ("request_failed", "TypeError")
 
 
 async def test_a_client_that_left_is_owed_nothing() -> None:

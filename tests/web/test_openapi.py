@@ -11,7 +11,7 @@ from tests.web.rig import Rig, open_router
 def served(rig: Rig) -> set[tuple[str, str]]:
     """Method and path of every route that Quart serves."""
     app: Any = build_app(rig.services)
-    routes: Any = app._own_routes.url_map.iter_rules()  # noqa: SLF001  the truth about what is served
+    routes: Any = app._own_routes.url_map.iter_rules()
     return {
         (method.lower(), re.sub(r"<path:(\w+)>", r"{\1}", rule.rule))
         for rule in routes

@@ -71,8 +71,8 @@ async def test_counts_follow_what_happens() -> None:
         assert found["requests_total", "generate", "200"] == 1
         assert found["requests_total", "own", "404"] == 1
         assert found["errors_total", "worker_not_found"] == 1
-        assert found["worker_state", sim.url, "active"] == 1
-        assert found["worker_state", sim.url, "quarantined"] == 0
+        assert found["worker_state", "active", sim.url] == 1
+        assert found["worker_state", "quarantined", sim.url] == 0
         assert found["worker_inflight", sim.url] == found["inflight",] == 0
         assert found["worker_served_total", sim.url] == 1
         assert found["relayed_bytes_total",] == len(answer.body)
