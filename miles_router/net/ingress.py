@@ -168,6 +168,9 @@ class GatedServer(TCPServer):
 
     async def protocol_send(self, event: Event) -> None:
         """Carry out what Hypercorn's protocol wants of the connection."""
+        if isinstance(event, RawData):
+            await self._send_bytes(event.data)
+            return
         if isinstance(event, Updated) and event.idle and self._is_read.is_set():
             return  # there is no next request to wait for
         if isinstance(event, Closed) and not self._must_reset and self._has_unread_body:
@@ -176,6 +179,20 @@ class GatedServer(TCPServer):
                 self._task_group.spawn(self._linger)
             return
         await super().protocol_send(event)
+
+    async def _send_bytes(self, data: bytes) -> None:
+        """Write to the client. Cancellation: the connection is reset, for bytes are missing on it.
+
+        Hypercorn shields its writes instead: nothing could end an app whose client reads nothing.
+        """
+        try:
+            async with self.send_lock:
+                await self.stream.send_all(data)
+        except (trio.BrokenResourceError, trio.ClosedResourceError):
+            await self.protocol.handle(Closed())
+        except trio.Cancelled:
+            self.reset()
+            raise
 
     @property
     def _has_unread_body(self) -> bool:

@@ -31,6 +31,8 @@ async def supervise(
         try:
             await task(services)
         except Exception as error:
+            if trio.current_time() - started_at > HEALTHY_AFTER_S:
+                pause_s = FIRST_PAUSE_S
             services.log.exception("task_failed", task=name)
             services.events.add(
                 "task_failed",
@@ -40,7 +42,4 @@ async def supervise(
                 reason=type(error).__name__,
             )
         await trio.sleep(pause_s)
-        if trio.current_time() - started_at > HEALTHY_AFTER_S:
-            pause_s = FIRST_PAUSE_S
-        else:
-            pause_s = min(pause_s * 2, LONGEST_PAUSE_S)
+        pause_s = min(pause_s * 2, LONGEST_PAUSE_S)

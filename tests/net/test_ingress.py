@@ -218,10 +218,19 @@ async def test_one_broken_connection_leaves_the_others_alone(
         assert door.ingress.busy == 1
 
 
-async def flood(_scope: Any, _receive: Any, send: Any, *_: object) -> None:
-    await send(START)
-    while True:
-        await send({"type": "http.response.body", "body": b"x" * 65_536, "more_body": True})
+async def flood(_scope: Any, receive: Any, send: Any, *_: object) -> None:
+    """Send without an end, until the client leaves."""
+    async with trio.open_nursery() as nursery:
+
+        async def watch() -> None:
+            while (await receive())["type"] != "http.disconnect":
+                pass
+            nursery.cancel_scope.cancel()
+
+        nursery.start_soon(watch)
+        await send(START)
+        while True:
+            await send({"type": "http.response.body", "body": b"x" * 65_536, "more_body": True})
 
 
 async def test_a_stalled_client_is_ended_by_a_reset(autojump_clock: Clock) -> None:

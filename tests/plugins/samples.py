@@ -161,7 +161,7 @@ class AsksAgain:
                 await self.app(scope, receive_again, hold)
                 break
             except Exception:  # noqa: BLE001  whatever it was, once more
-                continue
+                held.clear()
         for message in held:
             await send(message)
 

@@ -97,6 +97,18 @@ async def test_a_client_that_leaves_in_mid_upload_leaves_nothing(
     await wait_until(lambda: sim.worker.stats.connections_open == 0, timeout_s=6)
 
 
+async def test_a_client_that_leaves_an_upload_nobody_takes_is_noticed(
+    router: Router, sim: RunningSim
+) -> None:
+    sim.worker.add_fault("early=413:path=/stalled")  # which reads nothing for a second, then closes
+    size = 50_000_000
+    head = b"POST /stalled HTTP/1.1\r\nHost: r\r\nContent-Length: %d\r\n\r\n" % size
+    async with router.connected() as client:
+        with trio.move_on_after(0.5):
+            await client.stream.send_all(head + b"x" * size)
+    await router.check_idle(timeout_s=3)
+
+
 @pytest.mark.xfail(reason="the server does not read on while a pipelined request waits")
 async def test_a_client_with_a_pipelined_request_that_leaves_is_noticed(router: Router) -> None:
     async with joined(router, SLOW) as (sim,):

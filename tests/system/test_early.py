@@ -54,3 +54,15 @@ async def test_a_body_nobody_reads_leaves_no_connection_behind(
             with trio.move_on_after(1):
                 await client.request("DELETE", "/health", b"x" * 2_000_000)
     await router.wait_descriptors(before)
+
+
+async def test_a_connection_that_its_client_closed_is_closed_at_once(router: Router) -> None:
+    before = router.descriptors
+    for pause_s in (0.0, 0.001, 0.05):
+        for _ in range(20):
+            async with router.connected():
+                pass
+            async with router.connected() as client:
+                assert (await client.get("/livez")).status == 200
+                await trio.sleep(pause_s)
+    await router.wait_descriptors(before + 1)
