@@ -30,9 +30,15 @@ class Running:
     started_at: float
     rids: tuple[str, ...] = ()
     worker: Worker | None = None  # None while it waits for one
+    is_sent: bool = False  # its worker may have it: only an abort there ends it
     bytes_out: int = 0
     stop: Callable[[RouterError], None] = field(default=_nothing_to_stop)
     """End the present wait or attempt with this error, as if it had happened there."""
+
+    @property
+    def is_stoppable(self) -> bool:
+        """It waits for a worker or a connection, so that it can be ended without a trace."""
+        return not self.is_sent and self.stop is not _nothing_to_stop
 
 
 class InflightTable:

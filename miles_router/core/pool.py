@@ -43,14 +43,15 @@ class Pool(Roster):
         """Register the worker of `spec`; a known one that is out comes back through probation.
 
         What `spec` leaves open (key, labels) keeps its value. Only a trusted caller (`lifts_hold`)
-        lifts an operator's quarantine or replaces values that are known.
+        lifts an operator's quarantine or drain, or replaces values that are known.
         """
         known = self.workers.get(worker_id(spec.url))
         if known is None:
             return self._join(spec, now)
         known.spec = spec.merged_over(known.spec) if lifts_hold else known.spec.merged_over(spec)
         known.addresses = spec.addresses
-        if known.is_held and not lifts_hold:
+        is_drained = known.state in LEAVING and not known.is_leaving
+        if not lifts_hold and (known.is_held or is_drained):
             return known
         known.is_leaving = False
         known.is_held = False

@@ -69,6 +69,7 @@ class Attempt:
             WorkerFault: no connection.
         """
         self._running.stop = self._stop
+        self._running.is_sent = False
         if self._may_reuse:
             self._connection = self._services.idle.take(self.worker)
         if self._connection is None:
@@ -166,6 +167,7 @@ class Attempt:
         )
         connection.begin(is_head=self._request.method == "HEAD")
         self._was_sent = True
+        self._running.is_sent = True
         self._is_written = False
         data = head if self.is_pumped else head + self._body.framed_prefix()
         try:

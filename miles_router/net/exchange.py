@@ -137,6 +137,7 @@ class Exchange:
                 )
             finally:
                 self._running.worker = None
+                self._running.is_sent = False
                 lease.release(trio.current_time())
 
     def _may_retry(self, fault: WorkerFault, tried: frozenset[str]) -> bool:

@@ -26,12 +26,12 @@ from hypercorn.trio.tcp_server import TCPServer
 from hypercorn.trio.worker_context import WorkerContext
 
 from miles_router.net.gate import Gate, Refusal
+from miles_router.net.inbox import Inbox
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
     from hypercorn.events import Event
-    from hypercorn.trio.task_group import TaskGroup
     from structlog.typing import FilteringBoundLogger
 
     from miles_router.core.metrics import Metrics
@@ -69,39 +69,6 @@ def hypercorn_config() -> Config:
     return config
 
 
-class _Inbox:
-    """What the server has for one call of the app: the pieces of a body, then the disconnect.
-
-    They pass a short queue. The server puts the end of an exchange into it too: pieces that nobody
-    takes would block that, and the exchange with it, for ever.
-    """
-
-    def __init__(self, receive: Callable[[], Awaitable[Any]]) -> None:
-        self._receive = receive
-        self._is_body_taken = False
-        self._draining: trio.CancelScope | None = None
-
-    async def receive(self) -> dict[str, Any]:
-        """The next message."""
-        message: dict[str, Any] = await self._receive()
-        is_last = message["type"] == "http.disconnect"
-        self._is_body_taken = is_last or not message.get("more_body", False)
-        if is_last and self._draining is not None:
-            self._draining.cancel()
-        return message
-
-    def drain_by(self, task_group: TaskGroup) -> None:
-        """Take what the app leaves, if it may leave anything; may be repeated."""
-        if not self._is_body_taken and self._draining is None:
-            self._draining = trio.CancelScope()
-            task_group.spawn(self._drain, self._draining)
-
-    async def _drain(self, scope: trio.CancelScope) -> None:
-        with scope:
-            while (await self.receive())["type"] != "http.disconnect":
-                pass
-
-
 class GatedServer(TCPServer):
     """One client connection."""
 
@@ -126,7 +93,7 @@ class GatedServer(TCPServer):
         # client that it is not.
         self._must_reset = scope["type"] == "http" and scope["http_version"] == "1.0"
 
-        inbox = _Inbox(receive)
+        inbox = Inbox(receive)
 
         async def track(message: dict[str, Any]) -> None:
             if message["type"] == "http.response.body" and not message.get("more_body"):
@@ -209,10 +176,12 @@ class GatedServer(TCPServer):
         await self._close()
 
     async def _refuse(self, refusal: Refusal) -> None:
-        """Answer in JSON where no other answer has begun, then close."""
+        """Answer in JSON once no other answer is half sent, then close."""
         self._ingress.metrics.refused_connections[refusal.code] += 1
-        connection = getattr(self.protocol.protocol, "connection", None)
-        if getattr(connection, "our_state", None) not in _BETWEEN_ANSWERS:
+        with trio.move_on_after(LINGER_S) as waiting:
+            while self._is_in_mid_answer:  # noqa: ASYNC110  h11 tells nobody; rare, and short
+                await trio.sleep(0.005)
+        if waiting.cancelled_caught:
             return
         body = msgspec.json.encode({"error": {"code": refusal.code, "message": refusal.message}})
         head = (
@@ -227,6 +196,12 @@ class GatedServer(TCPServer):
             # Closing with unread bytes would reset the connection and take the answer with it.
             while await self.stream.receive_some(65_536):
                 pass
+
+    @property
+    def _is_in_mid_answer(self) -> bool:
+        """Also true while an answer lacks nothing but its end, which may have no bytes."""
+        connection = getattr(self.protocol.protocol, "connection", None)
+        return getattr(connection, "our_state", None) not in _BETWEEN_ANSWERS
 
     async def _close(self) -> None:
         if self._must_reset:

@@ -11,6 +11,7 @@ from urllib.parse import parse_qsl, quote, urlencode
 
 from miles_router.core.headers import WORKER_HEADER, first
 from miles_router.net.body import RequestBody
+from miles_router.errors import NoWorker
 from miles_router.net.call import Call, call_worker
 from miles_router.net.fanout import fan_out
 from miles_router.web.caller import context_of
@@ -57,6 +58,8 @@ class Control:
 
     async def _ask_all(self, call: Call, send: Send) -> None:
         services = self._services
+        if not services.pool.listed:
+            raise NoWorker("no worker is registered", retry_after_s=5.0, states={})
         results = await fan_out(
             services.dialer,
             [(worker, call) for worker in services.pool.listed],
@@ -64,7 +67,7 @@ class Control:
         )
         succeeded = sum(result.is_success for result in results)
         value = {
-            "success": bool(results) and succeeded == len(results),
+            "success": succeeded == len(results),
             "succeeded": succeeded,
             "failed": len(results) - succeeded,
             "results": [result_of(result) for result in results],

@@ -85,16 +85,16 @@ async def _abort_rid(services: Services, context: RequestContext, rid: str) -> R
     may abort everything.
     """
     named = services.inflight.named(rid, _tenant(context))
+    queued = _stop_unsent(named)
     calls = {
         (running.worker, own): None
         for running in named
-        if running.worker is not None
+        if running.worker is not None and running.is_sent
         for own in running.rids
         if own.startswith(rid)
     }
     if not named and context.caller.is_admin:
         calls = {(worker, rid): None for worker in services.pool.listed}
-    queued = _stop_queued(named)
     results = await fan_out(
         services.dialer,
         [(worker, abort_call(own)) for worker, own in calls],
@@ -108,7 +108,7 @@ async def _abort_all(services: Services, context: RequestContext) -> Response:
     """Abort everything; a tenant among several aborts what is its own."""
     tenant = _tenant(context)
     running = services.inflight.of_tenant(tenant)
-    queued = _stop_queued(running)
+    queued = _stop_unsent(running)
     calls: list[tuple[Worker, Call]]
     if tenant is None:
         calls = [(worker, abort_all_call()) for worker in services.pool.workers.values()]
@@ -116,7 +116,7 @@ async def _abort_all(services: Services, context: RequestContext) -> Response:
         calls = [
             (one.worker, abort_call(rid))
             for one in running
-            if one.worker is not None
+            if one.worker is not None and one.is_sent
             for rid in one.rids
         ]
     results = await fan_out(services.dialer, calls, timeout_s=ABORT_TIMEOUT_S)
@@ -125,12 +125,15 @@ async def _abort_all(services: Services, context: RequestContext) -> Response:
     return _fan_out_reply(results, matched=len(running), queued_aborted=queued, without_rid=unnamed)
 
 
-def _stop_queued(running: list[Running]) -> int:
-    """End those that wait for a worker; returns how many."""
-    queued = [one for one in running if one.worker is None]
-    for one in queued:
-        one.stop(RequestAborted("aborted by /abort_request before a worker was available"))
-    return len(queued)
+def _stop_unsent(running: list[Running]) -> int:
+    """End those that no worker has yet; returns how many.
+
+    An abort sent to a worker ahead of the request that it names would be lost.
+    """
+    unsent = [one for one in running if one.is_stoppable]
+    for one in unsent:
+        one.stop(RequestAborted("aborted by /abort_request before a worker had it"))
+    return len(unsent)
 
 
 def _fan_out_reply(results: list[WorkerReply], **counts: int) -> Response:

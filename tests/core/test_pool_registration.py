@@ -138,3 +138,12 @@ def test_an_untrusted_registration_replaces_nothing_that_is_known() -> None:
     rig.pool.add(WorkerSpec(url, api_key="known"), rig.now)
     worker = rig.pool.add(WorkerSpec(url, api_key="other"), rig.now, lifts_hold=False)
     assert worker.spec.api_key == "known"
+
+
+@pytest.mark.parametrize("lifts_hold", [True, False])
+def test_an_operators_drain_is_lifted_only_by_who_may(lifts_hold: bool) -> None:
+    rig = Rig()
+    worker = rig.joined(1)
+    rig.pool.drain(worker, rig.now)
+    rig.add(1, lifts_hold=lifts_hold)
+    assert state_of(worker) is (State.PROBATION if lifts_hold else State.DRAINED)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ipaddress
 import json
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
@@ -16,6 +15,7 @@ from miles_router.net.dial import Dialer
 from tests.doubles.memory_net import MemoryStream, memory_connection
 
 if TYPE_CHECKING:
+    import ipaddress
     from collections.abc import Sequence
 
 MODEL_INFO = {"model_path": "m", "weight_version": "1", "is_generation": True}
@@ -127,10 +127,14 @@ class WorkerDouble:
         self.is_refusing = False
         self.is_hanging = False
         self.seen: list[Seen] = []
+        self.asked: list[Seen] = []  # on `routes`
         self.aborted: list[str] = []
         self.streams: list[MemoryStream] = []  # the router's ends
         self.capacity_bytes = 65_536
-        self.model_info: dict[str, object] = dict(MODEL_INFO)
+        self.routes: dict[str, tuple[int, bytes]] = {
+            "/health": (200, b""),
+            "/model_info": (200, json.dumps(MODEL_INFO).encode()),
+        }
 
     @property
     def open_count(self) -> int:
@@ -158,10 +162,10 @@ class WorkerDouble:
             seen.body = await peer.read_body(seen)
             self.aborted.append(seen.json()["rid"])
             await peer.answer()
-        elif seen.path == "/health":
-            await peer.answer(b"")
-        elif seen.path == "/model_info":
-            await peer.answer(json.dumps(self.model_info).encode())
+        elif seen.path in self.routes:
+            self.asked.append(seen)
+            status, body = self.routes[seen.path]
+            await peer.answer(body, status=status)
         else:
             if self.reads_bodies:
                 seen.body = await peer.read_body(seen)

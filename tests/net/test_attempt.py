@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 
 import pytest
 import trio
-from trio.testing import MockClock as Clock
 
 from miles_router.core.inflight import Running
 from miles_router.errors import AnswerCut, RouterError, ShuttingDown, WorkerBroke
@@ -16,6 +15,8 @@ from tests.doubles.relay_rig import GENERATE, Client, RelayRig, open_rig
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    from trio.testing import MockClock as Clock
 
     from tests.doubles.worker_double import Peer, Seen
 

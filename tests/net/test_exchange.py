@@ -2,15 +2,27 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import pytest
 import trio
-from trio.testing import MockClock as Clock
 
-from miles_router.errors import AnswerCut, DialFailed, NoWorker, QueueFull, TooLarge, WorkerBroke
-from miles_router.errors import WorkerTimeout
+from miles_router.errors import (
+    AnswerCut,
+    DialFailed,
+    NoWorker,
+    QueueFull,
+    TooLarge,
+    WorkerBroke,
+    WorkerTimeout,
+)
 from miles_router.net.body import REPLAY_BYTES, ClientGone
 from tests.doubles.relay_rig import GENERATE, Client, RelayRig, open_rig
-from tests.doubles.worker_double import Peer, Seen
+
+if TYPE_CHECKING:
+    from trio.testing import MockClock as Clock
+
+    from tests.doubles.worker_double import Peer, Seen
 
 CHUNKED = [(b"transfer-encoding", b"chunked")]
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import dataclass
 
 import pytest
@@ -115,7 +116,7 @@ async def test_complete_answers(name: str, autojump_clock: trio.abc.Clock) -> No
 def test_no_cutting_changes_an_answer(name: str, cuts: set[int]) -> None:
     data, status, body, is_reusable = WHOLE[name]
     edges = [0, *sorted(cut for cut in cuts if cut < len(data)), len(data)]
-    pieces = [data[a:b] for a, b in zip(edges, edges[1:], strict=False)]
+    pieces = [data[a:b] for a, b in itertools.pairwise(edges)]
     answer = trio.run(read_pieces, *pieces)
     assert (answer.status, answer.body, answer.is_reusable) == (status, body, is_reusable)
 

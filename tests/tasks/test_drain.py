@@ -1,150 +1,74 @@
-"""A drain deadline ends what still runs: tried elsewhere before its answer, cut within it."""
+"""What still runs when a drain deadline passes is ended."""
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING
 
+import pytest
 import trio
 
+from miles_router.core.lifecycle import State
+from miles_router.errors import AnswerCut
 from miles_router.tasks import drain
-from tests.doubles.relay_rig import GENERATE, Client, RelayRig, open_rig
+from tests.core.rig import state_of
+from tests.doubles.relay_rig import GENERATE, Client, open_rig
 
 if TYPE_CHECKING:
-    from miles_router.core.worker import Worker
+    from trio.testing import MockClock as Clock
+
     from tests.doubles.worker_double import Peer, Seen
 
-DEADLINE_S = 5.0
 
-
-async def never(peer: Peer, seen: Seen) -> None:
+async def hang(_peer: Peer, _seen: Seen) -> None:
     await trio.sleep_forever()
 
 
-async def begin_and_never_end(peer: Peer, seen: Seen) -> None:
-    await peer.begin_chunked(b"one", b"two")
+async def half(peer: Peer, _seen: Seen) -> None:
+    await peer.begin_chunked(b"half")
     await trio.sleep_forever()
 
 
-async def after_ten_seconds(peer: Peer, seen: Seen) -> None:
-    await trio.sleep(10)
-    await peer.answer(b"late")
-
-
-def state_of(worker: Worker) -> str:
-    return worker.state.value
-
-
-def deadline_events(rig: RelayRig) -> list[str]:
-    events = rig.services.events.since(0)
-    return [event.message for event in events if event.kind == "drain_deadline"]
-
-
-async def test_a_request_without_an_answer_is_tried_elsewhere(
-    autojump_clock: trio.abc.Clock,
-) -> None:
+async def test_a_generation_without_an_answer_moves_on(autojump_clock: Clock) -> None:
     async with open_rig() as rig:
-        rig.add(never)
-        worker = rig.workers[0]
-        await rig.nursery.start(drain.run, rig.services)
+        first, second = rig.add(hang), rig.add()
         client = Client(GENERATE)
-        rig.nursery.start_soon(rig.ask, client)
-        await trio.sleep(1)
-        rig.add()
-        rig.services.pool.drain(worker, trio.current_time(), deadline_s=DEADLINE_S)
-        await trio.sleep(DEADLINE_S - 0.1)
-        assert client.status is None
-        await trio.sleep(2)
-        assert client.status == 200
-        assert client.body == GENERATE
-        assert state_of(worker) == "drained"
-        assert rig.doubles[0].aborted == ["r1"]
-        assert len(deadline_events(rig)) == 1
-        assert worker.url in deadline_events(rig)[0]
-        assert "1 requests" in deadline_events(rig)[0]
-
-
-async def test_an_answer_under_way_is_cut(autojump_clock: trio.abc.Clock) -> None:
-    async with open_rig() as rig:
-        rig.add(begin_and_never_end)
-        worker = rig.workers[0]
-        await rig.nursery.start(drain.run, rig.services)
-        client = Client(GENERATE)
-
-        async def ask() -> None:
-            try:
-                await rig.ask(client)
-            except Exception:  # noqa: BLE001  how the exchange cuts an answer is tested with it
-                return
-
-        rig.nursery.start_soon(ask)
-        await trio.sleep(1)
-        assert client.body == b"onetwo"
-        rig.services.pool.drain(worker, trio.current_time(), deadline_s=DEADLINE_S)
-        await trio.sleep(DEADLINE_S + 1)
-        assert not client.is_complete
-        assert state_of(worker) == "drained"
+        async with trio.open_nursery() as nursery:
+            task = await nursery.start(partial(drain.run, rig.services))
+            assert task is None
+            nursery.start_soon(rig.ask, client)
+            await trio.sleep(1)
+            rig.services.pool.drain(rig.workers[0], trio.current_time(), deadline_s=5)
+            await trio.sleep(4.5)
+            assert client.status is None
+            await trio.sleep(1)
+            assert client.status == 200
+            nursery.cancel_scope.cancel()
+        assert (first.aborted, len(second.seen)) == (["r1"], 1)
+        assert state_of(rig.workers[0]) is State.DRAINED
+        assert [e.kind for e in rig.services.events.since(0)].count("drain_deadline") == 1
         await rig.assert_quiet()
 
 
-async def test_without_a_deadline_a_drain_waits(autojump_clock: trio.abc.Clock) -> None:
+@pytest.mark.parametrize("stalls", [False, True])
+async def test_an_answer_under_way_is_cut(stalls: bool, autojump_clock: Clock) -> None:
     async with open_rig() as rig:
-        rig.add(after_ten_seconds)
-        worker = rig.workers[0]
-        await rig.nursery.start(drain.run, rig.services)
+        worker = rig.add(half)
         client = Client(GENERATE)
-        rig.nursery.start_soon(rig.ask, client)
-        await trio.sleep(1)
-        rig.services.pool.drain(worker, trio.current_time())
-        await trio.sleep(8)
-        assert state_of(worker) == "draining"
-        await trio.sleep(2)
-        assert client.body == b"late"
-        assert state_of(worker) == "drained"
-        assert deadline_events(rig) == []
+        if stalls:
+            client.stall()
 
+        async def ask() -> None:
+            with pytest.raises(AnswerCut):
+                await rig.ask(client)
 
-async def test_what_ends_in_time_is_not_touched(autojump_clock: trio.abc.Clock) -> None:
-    async with open_rig() as rig:
-        rig.add(after_ten_seconds)
-        worker = rig.workers[0]
-        await rig.nursery.start(drain.run, rig.services)
-        client = Client(GENERATE)
-        rig.nursery.start_soon(rig.ask, client)
-        await trio.sleep(1)
-        rig.services.pool.drain(worker, trio.current_time(), deadline_s=60)
-        await trio.sleep(100)
-        assert client.body == b"late"
-        assert deadline_events(rig) == []
-
-
-async def test_a_drain_that_is_taken_back_stops_nothing(autojump_clock: trio.abc.Clock) -> None:
-    async with open_rig() as rig:
-        rig.add(after_ten_seconds)
-        worker = rig.workers[0]
-        await rig.nursery.start(drain.run, rig.services)
-        client = Client(GENERATE)
-        rig.nursery.start_soon(rig.ask, client)
-        await trio.sleep(1)
-        rig.services.pool.drain(worker, trio.current_time(), deadline_s=DEADLINE_S)
-        rig.services.pool.undrain(worker, trio.current_time())
-        await trio.sleep(12)
-        assert client.body == b"late"
-        assert deadline_events(rig) == []
-
-
-async def test_only_the_drained_worker_loses_its_requests(autojump_clock: trio.abc.Clock) -> None:
-    async with open_rig() as rig:
-        rig.add(after_ten_seconds)
-        rig.add(after_ten_seconds)
-        await rig.nursery.start(drain.run, rig.services)
-        clients = [Client(GENERATE), Client(GENERATE)]
-        for client in clients:
-            rig.nursery.start_soon(rig.ask, client)
-        await trio.sleep(1)
-        assert [worker.inflight for worker in rig.workers] == [1, 1]
-        rig.services.pool.drain(rig.workers[0], trio.current_time(), deadline_s=DEADLINE_S)
-        await trio.sleep(11)
-        # The one that stayed needed 10 s, the one that moved begins anew.
-        assert sorted(client.status or 0 for client in clients) == [0, 200]
-        await trio.sleep(10)
-        assert [client.body for client in clients] == [b"late", b"late"]
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(ask)
+            nursery.start_soon(partial(drain.run, rig.services))
+            await trio.sleep(1)
+            rig.services.pool.drain(rig.workers[0], trio.current_time(), deadline_s=5)
+            await trio.sleep(6)
+            assert state_of(rig.workers[0]) is State.DRAINED
+            nursery.cancel_scope.cancel()
+        await rig.assert_quiet()
+        assert worker.aborted == ["r1"]

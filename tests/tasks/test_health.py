@@ -1,251 +1,103 @@
-"""Probes run side by side on their own schedules; what they mean is `core`'s business."""
+"""The schedule of probes, in virtual time."""
 
 from __future__ import annotations
 
-from collections import Counter
-from itertools import pairwise
+import itertools
+from collections import defaultdict
+from functools import partial
 from typing import TYPE_CHECKING
 
 import pytest
 import trio
 
-from miles_router.core.worker import ProbeOutcome, ProbeReport, Worker
+from miles_router.core.lifecycle import State
 from miles_router.tasks import health
-from miles_router.tasks.supervise import supervise
-from tests.doubles.relay_rig import RelayRig, open_rig
+from tests.core.rig import state_of
+from tests.doubles.relay_rig import open_rig
 
 if TYPE_CHECKING:
-    from miles_router.net.dial import Dialer
+    from trio.testing import MockClock as Clock
 
-INTERVAL_S = 10.0
-TIMEOUT_S = 30.0
-
-
-class Probes:
-    """Stands in for `net.probe.probe`: each takes 10 ms, or its whole time where it hangs."""
-
-    def __init__(self) -> None:
-        self.started: dict[str, list[float]] = {}
-        self.outcomes: dict[str, ProbeOutcome] = {}
-        self.hanging: set[str] = set()
-        self.broken: set[str] = set()
-        self.running: Counter[str] = Counter()
-        self.asked_for: set[tuple[str, float]] = set()
-
-    async def __call__(
-        self, dialer: Dialer, worker: Worker, *, health_path: str, timeout_s: float
-    ) -> ProbeReport:
-        started_at = trio.current_time()
-        self.asked_for.add((health_path, timeout_s))
-        self.started.setdefault(worker.id, []).append(started_at)
-        self.running[worker.id] += 1
-        assert self.running[worker.id] == 1, "two probes of one worker at a time"
-        try:
-            if worker.id in self.broken:
-                raise ZeroDivisionError("a mistake")
-            outcome = self.outcomes.get(worker.id, ProbeOutcome.PASSED)
-            if worker.id in self.hanging:
-                outcome = ProbeOutcome.TIMEOUT
-            await trio.sleep(timeout_s if worker.id in self.hanging else 0.01)
-            return ProbeReport(outcome, started_at, trio.current_time())
-        finally:
-            self.running[worker.id] -= 1
-
-    def pauses_s(self, worker: Worker) -> list[float]:
-        """The times between the starts of its probes."""
-        times = self.started[worker.id]
-        return [later - earlier for earlier, later in pairwise(times)]
+    from tests.doubles.memory_net import MemoryStream
+    from tests.doubles.worker_double import WorkerDouble
 
 
-@pytest.fixture
-def probes(monkeypatch: pytest.MonkeyPatch) -> Probes:
-    double = Probes()
-    monkeypatch.setattr(health, "probe", double)
-    return double
+def note_dials(double: WorkerDouble, times: list[float]) -> None:
+    """Note when each probe of `double` begins: its first dial is for the health path."""
+    connect = double.connect
+
+    def noted() -> MemoryStream:
+        if not times or trio.current_time() > times[-1]:
+            times.append(trio.current_time())
+        return connect()
+
+    double.connect = noted  # type: ignore[method-assign]  # a spy
 
 
-def added(rig: RelayRig) -> Worker:
-    """A worker that nobody has probed yet."""
-    rig.add(is_active=False)
-    return rig.workers[-1]
+async def test_probes_follow_their_interval_with_jitter(autojump_clock: Clock) -> None:
+    async with open_rig(health_interval_s=10.0) as rig:
+        times: dict[int, list[float]] = defaultdict(list)
+        for number in range(3):
+            note_dials(rig.add(), times[number])
+        with trio.move_on_after(300):
+            await health.run(rig.services)
+        for one in times.values():
+            gaps = [b - a for a, b in itertools.pairwise(one)]
+            assert len(gaps) >= 27
+            assert all(9 <= gap <= 11 for gap in gaps)
+            assert max(gaps) - min(gaps) > 0.2
+        assert times[0] != times[1]
 
 
-def state_of(worker: Worker) -> str:
-    return worker.state.value
+async def test_one_that_hangs_delays_nobody(autojump_clock: Clock) -> None:
+    async with open_rig(health_interval_s=10.0, health_timeout_s=30.0) as rig:
+        hanging, fine = rig.add(), rig.add()
+        rig.dialer.workers[9001].is_hanging = True
+        times: list[float] = []
+        note_dials(fine, times)
+        with trio.move_on_after(100):
+            await health.run(rig.services)
+        assert len(times) >= 9
+        assert state_of(rig.workers[1]) is State.ACTIVE
+        assert state_of(rig.workers[0]) is not State.ACTIVE
+        assert hanging.streams == []
 
 
-async def test_a_new_worker_is_probed_at_once_and_serves(
-    probes: Probes, autojump_clock: trio.abc.Clock
+async def test_a_joining_worker_is_asked_every_second_and_serves_at_once(
+    autojump_clock: Clock,
 ) -> None:
-    async with open_rig(health_timeout_s=7.0, health_path="/health_generate") as rig:
-        worker = added(rig)
-        await rig.nursery.start(health.run, rig.services)
-        await trio.sleep(0.1)
-        assert state_of(worker) == "active"
-        assert rig.services.metrics.probes == {"passed": 1}
-        assert probes.asked_for == {("/health_generate", 7.0)}
+    async with open_rig(health_interval_s=10.0) as rig:
+        double = rig.add(is_active=False)
+        double.is_refusing = True
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(partial(health.run, rig.services))
+            await trio.sleep(20.2)
+            probes = sum(rig.services.metrics.probes.values())
+            assert 18 <= probes <= 24
+            double.is_refusing = False
+            await trio.sleep(1.2)
+            assert state_of(rig.workers[0]) is State.ACTIVE
+            nursery.cancel_scope.cancel()
 
 
-async def test_a_worker_added_later_does_not_wait_for_the_next_round(
-    probes: Probes, autojump_clock: trio.abc.Clock
-) -> None:
+async def test_a_wanted_probe_is_sent_at_once(autojump_clock: Clock) -> None:
+    async with open_rig(health_interval_s=1000.0) as rig:
+        times: list[float] = []
+        note_dials(rig.add(), times)
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(partial(health.run, rig.services))
+            await trio.sleep(100)
+            assert len(times) == 1
+            rig.services.pool.probe_soon(rig.workers[0])
+            await trio.sleep(0.1)
+            assert times[1:] == pytest.approx([times[0] + 100], abs=0.05)
+            nursery.cancel_scope.cancel()
+
+
+async def test_a_cancelled_run_leaves_no_probe_under_way(autojump_clock: Clock) -> None:
     async with open_rig() as rig:
-        await rig.nursery.start(health.run, rig.services)
-        await trio.sleep(1.234)
-        added_at = trio.current_time()
-        worker = added(rig)
-        await trio.sleep(0.1)
-        assert probes.started[worker.id] == [pytest.approx(added_at)]
-        assert state_of(worker) == "active"
-
-
-async def test_each_worker_is_probed_once_an_interval_and_they_drift_apart(
-    probes: Probes, autojump_clock: trio.abc.Clock
-) -> None:
-    async with open_rig(health_interval_s=INTERVAL_S) as rig:
-        workers = [added(rig) for _ in range(20)]
-        for worker in workers:
-            rig.passes(worker)
-        await rig.nursery.start(health.run, rig.services)
-        await trio.sleep(10 * INTERVAL_S)
-        pauses = [pause for worker in workers for pause in probes.pauses_s(worker)]
-        assert min(pauses) >= 0.9 * INTERVAL_S - 0.001
-        assert max(pauses) <= 1.1 * INTERVAL_S + 0.001
-        assert len({probes.started[worker.id][0] for worker in workers}) == 1
-        assert len({probes.started[worker.id][-1] for worker in workers}) == len(workers)
-
-
-async def test_one_that_hangs_delays_nobody(probes: Probes, autojump_clock: trio.abc.Clock) -> None:
-    async with open_rig(health_interval_s=INTERVAL_S, health_timeout_s=TIMEOUT_S) as rig:
-        hanging, fine = added(rig), added(rig)
-        for worker in (hanging, fine):
-            rig.passes(worker)
-        probes.hanging.add(hanging.id)
-        await rig.nursery.start(health.run, rig.services)
-        await trio.sleep(3.5 * TIMEOUT_S)
-        assert max(probes.pauses_s(fine)) <= 1.1 * INTERVAL_S + 0.001
-        assert state_of(fine) == "active"
-        # Its next probe was due while one was under way: it follows at once.
-        assert probes.pauses_s(hanging) == pytest.approx([TIMEOUT_S] * 3)
-        assert state_of(hanging) == "quarantined"
-
-
-async def test_one_that_starts_is_asked_every_second_until_it_serves(
-    probes: Probes, autojump_clock: trio.abc.Clock
-) -> None:
-    async with open_rig(health_interval_s=INTERVAL_S) as rig:
-        worker = added(rig)
-        probes.outcomes[worker.id] = ProbeOutcome.UNREACHABLE
-        await rig.nursery.start(health.run, rig.services)
-        await trio.sleep(20)
-        pauses = probes.pauses_s(worker)
-        assert len(pauses) >= 17
-        assert 0.899 <= min(pauses) <= max(pauses) <= 1.101
-        assert state_of(worker) == "joining"
-        probes.outcomes.clear()
-        await trio.sleep(1.2)
-        assert state_of(worker) == "active"
-        probes.started.clear()
-        await trio.sleep(3 * INTERVAL_S)
-        assert len(probes.started[worker.id]) <= 4
-
-
-async def test_a_probe_that_is_wanted_starts_at_once(
-    probes: Probes, autojump_clock: trio.abc.Clock
-) -> None:
-    async with open_rig(health_interval_s=INTERVAL_S) as rig:
-        worker = added(rig)
-        rig.passes(worker)
-        await rig.nursery.start(health.run, rig.services)
-        await trio.sleep(3)
-        rig.services.pool.probe_soon(worker)
-        await trio.sleep(0.5)
-        assert probes.pauses_s(worker) == pytest.approx([3.0])
-
-
-async def test_a_probe_that_is_wanted_during_another_follows_it(
-    probes: Probes, autojump_clock: trio.abc.Clock
-) -> None:
-    async with open_rig(health_interval_s=1000.0, health_timeout_s=TIMEOUT_S) as rig:
-        worker = added(rig)
-        rig.passes(worker)
-        probes.hanging.add(worker.id)
-        await rig.nursery.start(health.run, rig.services)
-        await trio.sleep(1)
-        rig.services.pool.probe_soon(worker)
-        await trio.sleep(1)
-        assert len(probes.started[worker.id]) == 1
-        await trio.sleep(TIMEOUT_S)
-        assert probes.pauses_s(worker) == pytest.approx([TIMEOUT_S])
-
-
-async def test_failures_in_a_row_quarantine_and_passes_bring_back(
-    probes: Probes, autojump_clock: trio.abc.Clock
-) -> None:
-    async with open_rig(health_interval_s=INTERVAL_S, health_failures=3) as rig:
-        worker, other = added(rig), added(rig)
-        rig.passes(other)
-        await rig.nursery.start(health.run, rig.services)
-        await trio.sleep(0.1)
-        probes.outcomes[worker.id] = ProbeOutcome.UNHEALTHY
-        await trio.sleep(4 * INTERVAL_S)
-        assert state_of(worker) == "quarantined"
-        probes.outcomes.clear()
-        await trio.sleep(3 * INTERVAL_S)
-        assert state_of(worker) == "active"
-        events = rig.services.events.since(0)
-        states = [event.to_state for event in events if event.url == worker.url and event.to_state]
-        assert states == [
-            "joining",
-            "active",
-            "suspect",
-            "quarantined",
-            "probation",
-            "active",
-        ]
-
-
-async def test_a_removed_worker_is_not_probed_any_more(
-    probes: Probes, autojump_clock: trio.abc.Clock
-) -> None:
-    async with open_rig(health_interval_s=INTERVAL_S, health_timeout_s=TIMEOUT_S) as rig:
-        worker = added(rig)
-        probes.hanging.add(worker.id)
-        await rig.nursery.start(health.run, rig.services)
-        await trio.sleep(1)
-        rig.services.pool.remove(worker, trio.current_time())
-        await trio.sleep(10 * TIMEOUT_S)
-        assert len(probes.started[worker.id]) == 1
-        assert worker.last_probe is None
-
-
-async def test_a_cancelled_probe_leaves_no_report_and_does_not_count_as_running(
-    probes: Probes, autojump_clock: trio.abc.Clock
-) -> None:
-    async with open_rig() as rig:
-        worker = added(rig)
-        probes.hanging.add(worker.id)
+        rig.add().is_hanging = True
         with trio.move_on_after(1):
             await health.run(rig.services)
-        assert not worker.is_probing
-        assert worker.last_probe is None
-        assert rig.services.metrics.probes == {}
-
-
-async def test_a_mistake_in_one_probe_does_not_end_probing(
-    probes: Probes, autojump_clock: trio.abc.Clock
-) -> None:
-    async with open_rig(health_interval_s=INTERVAL_S) as rig:
-        broken, fine = added(rig), added(rig)
-        for worker in (broken, fine):
-            rig.passes(worker)
-        probes.broken.add(broken.id)
-        rig.nursery.start_soon(supervise, rig.services, "health", health.run)
-        await trio.sleep(INTERVAL_S)
-        probes.broken.clear()
-        await trio.sleep(2 * INTERVAL_S)
-        assert not broken.is_probing
-        assert broken.last_probe is not None
-        assert broken.last_probe.passed
-        assert fine.last_probe is not None
-        assert "task_failed" in {event.kind for event in rig.services.events.since(0)}
+        assert not rig.workers[0].is_probing
+        assert rig.workers[0].last_probe is None or rig.workers[0].last_probe.passed

@@ -6,6 +6,7 @@ import json
 from typing import TYPE_CHECKING, Any
 
 import pytest
+import trio
 
 from miles_router.sim import SimSettings
 from tests.web.rig import LONG, SHORT, Rig, open_router, open_sims, until
@@ -84,3 +85,21 @@ async def test_the_answer_of_the_router_has_the_form_of_the_workers_own() -> Non
                 theirs, ours = call.answer.json(), of_sglang_queue("waits")
                 assert theirs["meta_info"]["finish_reason"] == ours["meta_info"]["finish_reason"]
                 assert set(ours) <= set(theirs)
+
+
+async def test_a_request_that_is_being_connected_ends_before_the_worker_sees_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async def never_connects(*_arguments: object) -> None:
+        await trio.sleep_forever()
+
+    async with open_router() as rig:
+        worker = rig.join("http://127.0.0.1:1")
+        monkeypatch.setattr(rig.services.dialer, "connect", never_connects)
+        async with rig.client.opened("POST", "/generate", {**SHORT, "rid": "q-1"}) as call:
+            await rig.until_inflight(worker, 1)
+            answer = await rig.client.post("/abort_request", {"rid": "q-1"})
+            assert answer.json()["queued_aborted"] == 1
+            await call.is_over.wait()
+        assert call.answer.json() == of_sglang_queue("q-1")
+        assert worker.inflight == 0

@@ -75,6 +75,18 @@ async def test_a_batch_is_aborted_by_what_its_ids_begin_with(rid: Any) -> None:
 
 
 @pytest.mark.loopback
+async def test_only_the_items_of_a_batch_that_are_named_are_aborted() -> None:
+    body = {**LONG, "text": ["a", "b"], "rid": ["left", "right"]}
+    async with open_sims(1, SLOW) as [sim], open_router() as rig:
+        rig.join(sim.url)
+        async with rig.client.opened("POST", "/generate", body):
+            await until_running(sim, "left", "right")
+            await rig.client.post("/abort_request", {"rid": "left"})
+            assert aborts(sim) == ["left"]
+            await until_running(sim, "right")
+
+
+@pytest.mark.loopback
 async def test_abort_all_reaches_every_worker_also_those_that_leave() -> None:
     async with open_sims(2, SLOW) as sims, open_router() as rig:
         leaving = rig.join(sims[0].url)
