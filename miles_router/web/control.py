@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 from urllib.parse import parse_qsl, quote, urlencode
 
 from miles_router.core.headers import WORKER_HEADER, first
-from miles_router.net.body import RequestBody
 from miles_router.errors import NoWorker
+from miles_router.net.body import RequestBody
 from miles_router.net.call import Call, call_worker
 from miles_router.net.fanout import fan_out
 from miles_router.web.caller import context_of

@@ -141,7 +141,7 @@ async def test_an_answer_without_end_is_a_fault(rig: Rig, monkeypatch: pytest.Mo
         while True:
             await peer.send(b"3e8\r\n" + b"x" * 1000 + b"\r\n")
 
-    with pytest.raises(WorkerBroke, match="the answer to /ask.* has no end"):
+    with pytest.raises(WorkerBroke, match=r"the answer to /ask.* has no end"):
         await rig.call(answer=on_and_on)
     assert rig.double.open_count == 0
 
