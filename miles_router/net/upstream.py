@@ -163,6 +163,12 @@ class Connection:
                     )
                 if not events.is_headed and self._head_bytes > MAX_HEAD_BYTES:
                     raise WorkerBroke(f"{self.worker.url}: the head of the answer has no end")
+        for name, value in events.headers:
+            if name == b"transfer-encoding" and value.strip().lower() != b"chunked":
+                # Its other codings would end here, and the client could not read the body.
+                raise WorkerBroke(
+                    f"{self.worker.url}: the answer has an unknown Transfer-Encoding, {value!r}"
+                )
         self._until_close = not events.is_complete and _ends_with_connection(events)
         if self._is_head:
             events.is_complete = True
@@ -225,10 +231,7 @@ def _ends_with_connection(events: _AnswerEvents) -> bool:
     """Whether only the end of the connection ends the body (RFC 9112, 6.3, case 8)."""
     if events.status in {204, 304}:
         return False
-    return not any(
-        name == b"content-length" or (name == b"transfer-encoding" and b"chunked" in value.lower())
-        for name, value in events.headers
-    )
+    return not any(name in {b"content-length", b"transfer-encoding"} for name, _ in events.headers)
 
 
 def request_head(
