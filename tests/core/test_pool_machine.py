@@ -69,12 +69,13 @@ class PoolMachine(RuleBasedStateMachine):
     def add(self, slot: int, api_key: str | None, lifts_hold: bool) -> None:
         known = next((w for w in self.rig.workers.values() if w.url == url(slot)), None)
         before = None if known is None else (known.spec.api_key, known.state, known.is_held)
+        is_drained = known is not None and known.state in LEAVING and not known.is_leaving
         worker = self.rig.add(slot, api_key=api_key, lifts_hold=lifts_hold)
         assert worker is known or before is None
         known_key = before and before[0]
         newest_key = (api_key or known_key) if lifts_hold else (known_key or api_key)
         assert worker.spec.api_key == newest_key
-        if before is not None and before[2] and not lifts_hold:
+        if before is not None and (before[2] or is_drained) and not lifts_hold:
             assert (worker.state, worker.is_held) == before[1:]
         else:
             assert worker.state not in LEAVING
