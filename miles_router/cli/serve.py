@@ -45,6 +45,10 @@ def check_config(
     """Print the settings that `serve` would run with, and where each comes from."""
     del config
     read_secrets(settings)
+    from miles_router.plugins.loader import load  # noqa: PLC0415  keeps --help fast
+
+    for path in settings.middleware:
+        load(path)
     write_table(("SETTING", "VALUE", "FROM"), setting_rows(settings, origins))
     return 0
 

@@ -65,7 +65,11 @@ class Gatekeeper:
             return caller or Caller()
         if role is Role.ADMIN and self._admin is not None:
             if caller is None:
-                raise Unauthorized("this route needs the admin token: Authorization: Bearer TOKEN")
+                raise Unauthorized(
+                    "this route needs the admin token: Authorization: Bearer TOKEN"
+                    if authorization is None
+                    else "the token that was sent is not the admin token of this router"
+                )
             if not caller.is_admin:
                 raise Forbidden("an API key does not open this route: it needs the admin token")
             return caller

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Container, Iterable
 
     from miles_router.core.worker import Worker
     from miles_router.errors import RouterError
@@ -31,6 +31,7 @@ class Running:
     rids: tuple[str, ...] = ()
     worker: Worker | None = None  # None while it waits for one
     is_sent: bool = False  # its worker may have it: only an abort there ends it
+    is_stopped: bool = False  # ended by the router: no abort needs to be sent for it
     bytes_out: int = 0
     stop: Callable[[RouterError], None] = field(default=_nothing_to_stop)
     """End the present wait or attempt with this error, as if it had happened there."""
@@ -69,6 +70,15 @@ class InflightTable:
     def named(self, rid: str, tenant: str | None) -> list[Running]:
         """What `rid` names: SGLang aborts every request whose id begins with it."""
         return [r for r in self.of_tenant(tenant) if any(own.startswith(rid) for own in r.rids)]
+
+    def shares_prefix(self, rid: str, worker: Worker, *, besides: Container[Running]) -> bool:
+        """Whether an abort of `rid` on `worker` would end a request that is not in `besides`."""
+        return any(
+            own.startswith(rid)
+            for running in self.of_worker(worker)
+            if running not in besides
+            for own in running.rids
+        )
 
     def oldest(self, count: int) -> Iterable[Running]:
         """The `count` that have run longest."""

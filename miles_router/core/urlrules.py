@@ -226,7 +226,9 @@ class AddressRules:
         for inside in _addresses_inside(address):
             for rule, network in NEVER:
                 if _contains(network, inside):
-                    return _refuse(rule, f"{address} is a {rule.replace('_', '-')} address")
+                    return _refuse(
+                        rule, f"{address} is a forbidden address ({rule.replace('_', '-')})"
+                    )
         if host in self.hosts or any(_contains(net, address) for net in self.networks):
             return None
         return _refuse(

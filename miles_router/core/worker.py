@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from miles_router.core.lifecycle import ROUTABLE, State
 
 if TYPE_CHECKING:
-    from miles_router.core.urlrules import Address, WorkerUrl
+    from miles_router.core.urlrules import Address, Network, WorkerUrl
 
 NEVER_S = float("-inf")
 
@@ -63,6 +63,8 @@ class WorkerSpec:
     worker_type: str = "regular"
     extra: dict[str, object] = field(default_factory=dict)
     addresses: tuple[Address, ...] = ()
+    within: tuple[Network, ...] = ()
+    """Registered without the admin token: its name must go on resolving into one of these."""
 
     def merged_over(self, older: WorkerSpec) -> WorkerSpec:
         """This registration, with what it leaves open taken from an older one."""

@@ -14,6 +14,7 @@ from miles_router.errors import WorkerFault
 from miles_router.net.call import Call, call_worker
 
 if TYPE_CHECKING:
+    from miles_router.core.inflight import Running
     from miles_router.core.worker import Worker
     from miles_router.net.services import Services
 
@@ -30,9 +31,18 @@ def abort_all_call() -> Call:
     return Call("POST", "/abort_request", msgspec.json.encode({"rid": "", "abort_all": True}))
 
 
-async def abort_abandoned(services: Services, worker: Worker, rids: tuple[str, ...]) -> None:
-    """Abort `rids` on `worker`, which may be gone: that is no news, and nothing waits for it."""
+async def abort_abandoned(
+    services: Services, worker: Worker, rids: tuple[str, ...], abandoned: Running
+) -> None:
+    """Abort `rids` on `worker`, which may be gone: that is no news, and nothing waits for it.
+
+    A worker ends every request whose id begins with the given one. Where that would end one that
+    nobody abandoned, the closed connection alone must do: the worker notices it a little later.
+    """
     for rid in rids:
+        if services.inflight.shares_prefix(rid, worker, besides=(abandoned,)):
+            services.log.debug("abort_withheld", worker=worker.url)
+            continue
         try:
             await call_worker(services.dialer, worker, abort_call(rid), timeout_s=ABORT_TIMEOUT_S)
         except WorkerFault as fault:

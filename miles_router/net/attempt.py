@@ -33,6 +33,10 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
+# A connection that the worker had closed before it was reused dies within a round trip. One that
+# dies later died with the request: that is a failed attempt, to be aborted and tried elsewhere.
+STALE_WITHIN_S = 0.25
+
 # Larger bodies are written while the answer is read: a worker may answer before it has read them,
 # and what the system's buffers do not hold would wait for ever. Smaller ones fit into those.
 DIRECT_BYTES = 262_144
@@ -57,6 +61,7 @@ class Attempt:
         self._connection: Connection | None = None
         self.is_pumped = not body.is_replayable or len(body.prefix) > DIRECT_BYTES
         self._was_sent = False
+        self._sent_at = 0.0
         self._is_written = False  # to the last byte
         self._is_done = False
         self._scope: trio.CancelScope | None = None
@@ -101,7 +106,9 @@ class Attempt:
             self._connection.close()
         rids = self._running.rids
         if self._was_sent and rids and self._request.is_generation:
-            self._services.background.start_soon(abort_abandoned, self._services, self.worker, rids)
+            self._services.background.start_soon(
+                abort_abandoned, self._services, self.worker, rids, self._running
+            )
 
     @property
     def _may_reuse(self) -> bool:
@@ -167,6 +174,7 @@ class Attempt:
         )
         connection.begin(is_head=self._request.method == "HEAD")
         self._was_sent = True
+        self._sent_at = trio.current_time()
         self._running.is_sent = True
         self._is_written = False
         data = head if self.is_pumped else head + self._body.framed_prefix()
@@ -227,7 +235,9 @@ class Attempt:
                     waiting_for=f"no answer within {timeout_s} s (--first-byte-timeout-s)",
                 )
             except WorkerBroke:
-                if not connection.is_reused or connection.has_answer_bytes:
+                age_s = trio.current_time() - self._sent_at
+                is_stale = connection.is_reused and not connection.has_answer_bytes
+                if not is_stale or age_s > STALE_WITHIN_S:
                     raise
                 await self._replace_stale(connection)
             else:

@@ -23,6 +23,7 @@ import trio
 
 from miles_router.core import headers as header_rules
 from miles_router.core.admission import Ticket
+from miles_router.core.lifecycle import State
 from miles_router.core.retry import Repeatable, may_retry
 from miles_router.errors import AnswerCut, NoWorker, RouterError, WorkerFault
 from miles_router.net.attempt import Attempt
@@ -129,6 +130,7 @@ class Exchange:
             except WorkerFault as fault:
                 self._services.pool.note_fault(worker, fault, trio.current_time())
                 tried |= {worker.id}
+                self._waited_s += trio.current_time() - lease.taken_at  # lost to the worker
                 if self._has_started or not self._may_retry(fault, tried):
                     raise
                 self._services.metrics.retries[type(fault).__name__] += 1
@@ -190,6 +192,8 @@ class Exchange:
         services = self._services
         states = services.pool.states()
         shown = ", ".join(f"{count} {state}" for state, count in states.items()) or "no worker"
+        if services.pool.count(State.ACTIVE, State.SUSPECT):
+            shown += ", all of them full (--max-inflight-per-worker, --max-inflight-total)"
         return NoWorker(
             f"no worker became available within {services.settings.queue_timeout_s:g} s "
             f"(--queue-timeout-s); the pool has {shown}",

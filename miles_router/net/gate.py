@@ -41,6 +41,7 @@ _UPGRADE = Refusal(
 )
 _ENCODING = Refusal(400, "bad_request", "the only Transfer-Encoding understood here is: chunked")
 _VERSION = Refusal(400, "bad_request", "the versions understood here are HTTP/1.1 and HTTP/1.0")
+_EMPTY_LINE = Refusal(400, "bad_request", "a request begins with its request line")
 _HOST = Refusal(400, "bad_request", "an HTTP/1.1 request carries exactly one Host header")
 
 
@@ -52,11 +53,14 @@ class Gate:
         self._head_bytes = 0
         self._parsed_bytes = 0
         self._in_head = True
+        self._at_boundary = True
         self._hosts = 0
         self.requests = 0  # heads read completely
 
     def check(self, data: bytes) -> Refusal | None:
         """Read `data`; None if all of it may be handed on."""
+        if self._at_boundary and data[:1] in {b"\r", b"\n"}:
+            return _EMPTY_LINE
         if self._in_head:
             self._head_bytes += len(data)
         try:
@@ -80,6 +84,7 @@ class Gate:
 
     def on_message_begin(self) -> None:
         """A request begins."""
+        self._at_boundary = False
         self._in_head = True
         self._head_bytes = 0
         self._parsed_bytes = 0
@@ -114,6 +119,10 @@ class Gate:
             raise _Refused(_VERSION)
         if self._hosts > 1 or (self._hosts == 0 and version == "1.1"):
             raise _Refused(_HOST)
+
+    def on_message_complete(self) -> None:
+        """A request ends."""
+        self._at_boundary = True
 
     def _count(self, size_bytes: int) -> None:
         self._parsed_bytes += size_bytes

@@ -15,6 +15,8 @@ from typing import TYPE_CHECKING
 
 import trio
 
+from miles_router.core.auth import may_register
+from miles_router.core.headers import WORKER_HEADER, first
 from miles_router.core.worker import ProbeOutcome, ProbeReport
 from miles_router.errors import (
     DialFailed,
@@ -24,9 +26,10 @@ from miles_router.errors import (
     WorkerFault,
     WorkerTimeout,
 )
-from miles_router.net.call import Call, call_worker
+from miles_router.net.call import Call, Reply, call_worker
 
 if TYPE_CHECKING:
+    from miles_router.core.urlrules import Address
     from miles_router.core.worker import Worker
     from miles_router.net.dial import Dialer
 
@@ -50,7 +53,7 @@ async def probe(
     detail = ""
     try:
         with trio.fail_after(timeout_s):
-            worker.addresses = await dialer.resolve(worker.spec.url)
+            worker.addresses = await _resolve(dialer, worker)
             await _check_health(dialer, worker, health_path)
             model = await _read_model(dialer, worker)
         outcome = ProbeOutcome.PASSED
@@ -78,6 +81,19 @@ async def probe(
     )
 
 
+async def _resolve(dialer: Dialer, worker: Worker) -> tuple[Address, ...]:
+    """The worker's addresses today.
+
+    Raises:
+        UrlRefused: one is not allowed, also by the network that the worker registered from.
+    """
+    addresses = await dialer.resolve(worker.spec.url)
+    within = worker.spec.within
+    if within and not may_register(addresses[0], addresses, within):
+        raise UrlRefused(f"{worker.url} left the network it registered from", rule="network")
+    return addresses
+
+
 async def _is_paused(dialer: Dialer, worker: Worker) -> bool:
     """Whether somebody paused generation on `worker`, which leaves its /health without an answer.
 
@@ -96,6 +112,7 @@ async def _is_paused(dialer: Dialer, worker: Worker) -> bool:
 
 async def _check_health(dialer: Dialer, worker: Worker, health_path: str) -> None:
     reply = await call_worker(dialer, worker, Call("GET", health_path), timeout_s=None)
+    _refuse_router(worker, reply)
     if reply.status != 200:
         raise _Unhealthy(f"GET {health_path} answered {reply.status}")
 
@@ -108,6 +125,7 @@ async def _read_model(dialer: Dialer, worker: Worker) -> dict[str, object]:
     """
     for path in MODEL_PATHS:
         reply = await call_worker(dialer, worker, Call("GET", path), timeout_s=None)
+        _refuse_router(worker, reply)
         info = reply.json() if reply.status == 200 else None
         if isinstance(info, dict) and not MODEL_KEYS.isdisjoint(info):
             return info
@@ -123,6 +141,18 @@ async def _read_model(dialer: Dialer, worker: Worker) -> dict[str, object]:
         f"{worker.url} answers, but not as an inference worker: "
         f"neither GET {MODEL_PATHS[0]} nor GET /v1/models describes a model"
     )
+
+
+def _refuse_router(worker: Worker, reply: Reply) -> None:
+    """A router in the place of a worker would pass requests on in a circle.
+
+    What it relays carries `X-Miles-Worker`, and its own /health, unlike an engine's, lists workers.
+    """
+    health = reply.json() if reply.body else None
+    if first(reply.headers, WORKER_HEADER) is not None or (
+        isinstance(health, dict) and "healthy_workers" in health
+    ):
+        raise NotAWorker(f"{worker.url} is a router, not a worker")
 
 
 def _text(value: object) -> str | None:

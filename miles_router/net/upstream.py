@@ -73,6 +73,8 @@ class _AnswerEvents:
         if self.is_complete:
             return
         self.status = self.parser.get_status_code()
+        if self.status < 100:
+            raise ValueError("there is no such status")
         if self.status == 101:
             raise ValueError("the worker switched protocols without being asked")
         self.is_headed = self.status >= 200

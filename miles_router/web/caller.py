@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import ipaddress
+import re
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
+from urllib.parse import unquote_to_bytes
 
 from miles_router.errors import BadRequest
 
@@ -13,6 +15,7 @@ if TYPE_CHECKING:
     from miles_router.core.request import PathClass
     from miles_router.core.urlrules import Address
 
+_CONTROL = re.compile(rb"[\x00-\x1f\x7f]")
 SCOPE_KEY = "miles_router"
 
 
@@ -48,6 +51,10 @@ def target_path(scope: dict[str, Any]) -> bytes:
         BadRequest: the target is neither a path nor an absolute URL.
     """
     target: bytes = scope["raw_path"]
+    if _CONTROL.search(unquote_to_bytes(target)):
+        # Frameworks match "/path" also where a line feed follows: refused, so that no path has two
+        # readings.
+        raise BadRequest("the request target must not hold control characters")
     if b"#" in target or b"#" in scope["query_string"]:
         raise BadRequest("the request target must not carry a fragment (#)")
     if target.startswith(b"/"):

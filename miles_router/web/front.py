@@ -12,8 +12,14 @@ import trio
 
 from miles_router.core.headers import session_of
 from miles_router.core.inflight import Running
-from miles_router.core.request import PathClass, is_generation, rids_in
-from miles_router.errors import RequestAborted, RouterError, ShuttingDown
+from miles_router.core.request import (
+    PathClass,
+    classify,
+    is_generation,
+    matched_path,
+    rids_in,
+)
+from miles_router.errors import Forbidden, RequestAborted, RouterError, ShuttingDown
 from miles_router.net.body import RequestBody
 from miles_router.net.exchange import Exchange, RelayRequest
 from miles_router.web.aborted import send_aborted
@@ -43,6 +49,7 @@ class Front:
         context = context_of(scope)
         context.failure = None  # a middleware may ask again
         try:
+            _follow_rewrite(context, scope)
             if context.path_class is PathClass.OWN:
                 await _serve_own(self._own_routes, {**scope, "path": context.path}, receive, send)
             elif context.path_class is PathClass.CONTROL:
@@ -113,6 +120,21 @@ async def _serve_own(own_routes: App, scope: Scope, receive: Receive, send: Send
         return message
 
     await own_routes(scope, receive_until_ended, send_on)
+
+
+def _follow_rewrite(context: RequestContext, scope: Scope) -> None:
+    """Take over a path that middleware rewrote, unless it asks for other rights.
+
+    Raises:
+        Forbidden: the new path is one of the router's own or of engine control, or was.
+    """
+    path = matched_path(target_path(scope).decode("latin-1"))
+    if path == context.path:
+        return
+    path_class = classify(path)
+    if not {path_class, context.path_class}.isdisjoint({PathClass.OWN, PathClass.CONTROL}):
+        raise Forbidden(f"a middleware rewrote {context.path} to {path}, which needs other rights")
+    context.path, context.path_class = path, path_class
 
 
 def _relay_request(

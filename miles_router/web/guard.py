@@ -111,6 +111,11 @@ class Guard:
             )
             scope[SCOPE_KEY] = answer.context = context
             await self._app(scope, receive, answer.send)
+        except (SystemExit, BaseExceptionGroup) as error:
+            # A plugin that calls sys.exit fails its request; it does not stop the router.
+            if isinstance(error, BaseExceptionGroup) and error.split((SystemExit, Exception))[1]:
+                raise
+            await self._fail(scope, answer, RuntimeError(repr(error)), context)
         except Exception as error:  # noqa: BLE001  the border of one request
             await self._fail(scope, answer, error, context)
         self._count(path_class, answer, started_at)

@@ -52,6 +52,7 @@ class Registrar:
             worker_type=spec.worker_type,
             extra=spec.extra,
             addresses=addresses,
+            within=() if is_trusted else self._open_to,
         )
         return pool.add(spec, trio.current_time(), lifts_hold=is_trusted)
 

@@ -84,12 +84,13 @@ async def _abort_rid(services: Services, context: RequestContext, rid: str) -> R
     was too large to look into, or went around the router) is passed to all workers by callers who
     may abort everything.
     """
-    named = services.inflight.named(rid, _tenant(context))
-    queued = _stop_unsent(named)
+    tenant = _tenant(context)
+    named = services.inflight.named(rid, tenant)
+    queued = _stop_unsent(named) + _stop_entangled(services, named, tenant)
     calls = {
         (running.worker, own): None
         for running in named
-        if running.worker is not None and running.is_sent
+        if running.worker is not None and running.is_sent and not running.is_stopped
         for own in running.rids
         if own.startswith(rid)
     }
@@ -108,7 +109,7 @@ async def _abort_all(services: Services, context: RequestContext) -> Response:
     """Abort everything; a tenant among several aborts what is its own."""
     tenant = _tenant(context)
     running = services.inflight.of_tenant(tenant)
-    queued = _stop_unsent(running)
+    queued = _stop_unsent(running) + _stop_entangled(services, running, tenant)
     calls: list[tuple[Worker, Call]]
     if tenant is None:
         calls = [(worker, abort_all_call()) for worker in services.pool.workers.values()]
@@ -116,7 +117,7 @@ async def _abort_all(services: Services, context: RequestContext) -> Response:
         calls = [
             (one.worker, abort_call(rid))
             for one in running
-            if one.worker is not None and one.is_sent
+            if one.worker is not None and one.is_sent and not one.is_stopped
             for rid in one.rids
         ]
     results = await fan_out(services.dialer, calls, timeout_s=ABORT_TIMEOUT_S)
@@ -134,6 +135,24 @@ def _stop_unsent(running: list[Running]) -> int:
     for one in unsent:
         one.stop(RequestAborted("aborted by /abort_request before a worker had it"))
     return len(unsent)
+
+
+def _stop_entangled(services: Services, running: list[Running], tenant: str | None) -> int:
+    """End here those whose abort on their worker would also end another tenant's requests."""
+    if tenant is None:
+        return 0
+    own = services.inflight.of_tenant(tenant)
+    entangled = [
+        one
+        for one in running
+        if one.worker is not None
+        and one.is_sent
+        and any(services.inflight.shares_prefix(rid, one.worker, besides=own) for rid in one.rids)
+    ]
+    for one in entangled:
+        one.is_stopped = True
+        one.stop(RequestAborted("aborted by /abort_request"))
+    return len(entangled)
 
 
 def _fan_out_reply(results: list[WorkerReply], **counts: int) -> Response:

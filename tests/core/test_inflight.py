@@ -70,3 +70,19 @@ def test_the_oldest_come_first() -> None:
 
 def test_a_request_that_runs_nowhere_can_be_told_to_stop() -> None:
     running(1).stop(RequestAborted("aborted"))
+
+
+def test_an_abort_that_would_end_another_request_is_seen() -> None:
+    worker, elsewhere = bare_worker(1), bare_worker(2)
+    own, other, far = (
+        running(1, rids=("job",)),
+        running(2, rids=("job-2",)),
+        running(3, rids=("jo",)),
+    )
+    own.worker = other.worker = worker
+    far.worker = elsewhere
+    table = table_of(own, other, far)
+    assert table.shares_prefix("job", worker, besides=(own,))
+    assert not table.shares_prefix("job", worker, besides=(own, other))
+    assert not table.shares_prefix("job-2", worker, besides=(other,))
+    assert not table.shares_prefix("jo", elsewhere, besides=(far,))

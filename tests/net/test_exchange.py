@@ -248,6 +248,28 @@ async def test_a_stale_idle_connection_is_replaced_unseen(autojump_clock: Clock)
         await rig.assert_quiet()
 
 
+async def test_a_reused_connection_that_dies_late_is_a_failed_attempt(
+    autojump_clock: Clock,
+) -> None:
+    async with open_rig() as rig:
+        worker = rig.add()
+        await ask(rig)
+        calls = 0
+
+        async def work_and_die(peer: Peer, _seen: Seen) -> None:
+            nonlocal calls
+            calls += 1
+            await trio.sleep(1)
+            peer.stream.shut()
+
+        worker.answer = work_and_die
+        with pytest.raises(WorkerBroke):
+            await ask(rig)
+        assert calls == 1
+        assert rig.services.metrics.stale_reconnects == 0
+        await rig.assert_quiet()
+
+
 # -- the queue ------------------------------------------------------------------------------------
 
 

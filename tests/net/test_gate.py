@@ -246,3 +246,14 @@ def requests_seen(server: h11.Connection) -> int | None:
                 return None
             server.start_next_cycle()
     return requests
+
+
+@pytest.mark.parametrize("line", [b"\r\n", b"\n", b"\n\n"])
+def test_an_empty_line_is_no_request(line: bytes) -> None:
+    good = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n"
+    refusal = Gate().check(line + good)
+    assert refusal is not None
+    assert (refusal.status, refusal.code) == (400, "bad_request")
+    gate = Gate()
+    assert gate.check(good) is None
+    assert gate.check(line) is not None

@@ -99,6 +99,28 @@ class RaisesBefore:
         raise LookupError("a prompt that nobody may read")
 
 
+class Exits:
+    """A plugin that takes the process for its own."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        async with trio.open_nursery():
+            raise SystemExit(3)
+
+
+class Rewrites:
+    """Sends every request to a path of the engine's control."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        target = dict(scope["headers"])[b"x-path"]
+        await self.app({**scope, "path": target.decode(), "raw_path": target}, receive, send)
+
+
 class RaisesAfterStart(BaseHTTPMiddleware):
     async def dispatch(self, request: Request, call_next: RequestResponseEndpoint) -> Response:
         response = await call_next(request)

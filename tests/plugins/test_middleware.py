@@ -193,6 +193,20 @@ async def test_a_middleware_that_raises_is_500_and_an_event() -> None:
         assert rig.services.metrics.errors["middleware_failed"] == 1
 
 
+async def test_a_middleware_that_exits_fails_its_request_alone() -> None:
+    async with open_router(middleware=(f"{S}:Exits",)) as rig:
+        for _ in range(2):
+            answer = await rig.client.post("/generate", SHORT)
+            assert (answer.status, answer.error["code"]) == (500, "middleware_failed")
+
+
+async def test_a_middleware_cannot_lift_a_request_to_other_rights() -> None:
+    async with open_router(middleware=(f"{S}:Rewrites",)) as rig:
+        for target in ("/pause_generation", "/snapshot"):
+            answer = await rig.client.post("/v1/completions", SHORT, **{"x-path": target})
+            assert (answer.status, answer.error["code"]) == (403, "forbidden")
+
+
 @pytest.mark.loopback
 async def test_a_middleware_that_raises_in_mid_answer_cuts_it() -> None:
     async with open_sims(1) as [sim], open_router(middleware=(f"{S}:RaisesAfterStart",)) as rig:

@@ -22,7 +22,10 @@ async def test_path_and_query_arrive_as_they_came(target: str) -> None:
         assert base64.b64decode(seen["body"]) == b"body \x00\xff"
 
 
-@pytest.mark.parametrize("target", ["*", "elsewhere", "ftp://x/generate", "mailto:x", "/x?a#b"])
+@pytest.mark.parametrize(
+    "target",
+    ["*", "elsewhere", "ftp://x/generate", "mailto:x", "/x?a#b", "/pause_generation%0a", "/%00"],
+)
 async def test_a_target_that_is_no_path_is_refused(target: str) -> None:
     async with open_router() as rig:
         answer = await rig.client.request("OPTIONS", target)

@@ -169,6 +169,26 @@ async def test_a_tenant_aborts_only_what_is_its_own() -> None:
             assert finish_reason(of_blue.answer) == ABORTED
 
 
+@pytest.mark.loopback
+@pytest.mark.parametrize("how", ["abort", "leave"])
+async def test_an_abort_ends_no_request_of_another_that_its_id_begins(how: str) -> None:
+    async with open_sims(1, SLOW) as [sim], open_router(admin_token=ADMIN, api_keys=KEYS) as rig:
+        rig.join(sim.url)
+        red, blue = rig.as_caller("key-of-red-1"), rig.as_caller("key-of-blue-1")
+        async with red.opened("POST", "/generate", {**LONG, "rid": "job-of-red"}) as of_red:
+            async with blue.opened("POST", "/generate", {**LONG, "rid": "job"}) as of_blue:
+                await until(lambda: len(sim.worker.engine.running) == 2)
+                if how == "abort":
+                    told = (await blue.post("/abort_request", {"rid": "job"})).json()
+                    assert (told["matched"], told["results"]) == (1, [])
+                else:
+                    of_blue.leave()
+                await of_blue.is_over.wait()
+            await until(lambda: len(sim.worker.engine.running) == 1)
+            assert aborts(sim) == []
+            assert not of_red.is_over.is_set()
+
+
 # -- /flush_cache ---------------------------------------------------------------------------------
 
 

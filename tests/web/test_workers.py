@@ -194,9 +194,7 @@ async def test_an_ipv6_url_is_a_name_too() -> None:
         assert (await rig.client.get(f"/workers/{name}")).json()["id"] == worker.id
 
 
-@pytest.mark.parametrize(
-    "name", ["nobody", quote(B, safe=""), "w000000000000", "%00", "%C3%A9", "a/b"]
-)
+@pytest.mark.parametrize("name", ["nobody", quote(B, safe=""), "w000000000000", "%C3%A9", "a/b"])
 async def test_an_unknown_worker_is_404(name: str) -> None:
     async with open_router() as rig:
         rig.join(A)
