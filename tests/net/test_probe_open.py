@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import ipaddress
-
-import pytest
+from typing import TYPE_CHECKING
 
 from miles_router.core.urlrules import Address, AddressRules, WorkerUrl, parse_worker_url
 from miles_router.core.worker import ProbeOutcome, Worker, WorkerSpec
 from miles_router.net.dial import Dialer
 from miles_router.net.probe import probe
+
+if TYPE_CHECKING:
+    import pytest
 
 
 async def test_a_name_that_leaves_its_network_is_not_connected_to(
