@@ -144,7 +144,7 @@ async def test_many_clients_that_leave_at_once_leave_nothing(router: Router) -> 
 
             async def come_and_go(number: int) -> None:
                 async with router.connected() as client:
-                    body = prompt(tokens=400, rid=f"many-{number}", stream=number % 2 == 0)
+                    body = prompt(tokens=400, rid=f"many-{number:03}", stream=number % 2 == 0)
                     await client.send("POST", "/generate", body)
                     await trio.sleep(0.5 + number % 7 * 0.03)
 
