@@ -143,7 +143,8 @@ class Rollout:
         except httpx.HTTPError as error:
             self._tally.broken.append(f"/abort_request for {rid}: {type(error).__name__} {error}")
             return
-        if not reply.is_success:
+        # 502: the worker was killed as it was told. Its request runs elsewhere, to its end.
+        if not reply.is_success and reply.status_code != 502:
             self._tally.broken.append(
                 f"/abort_request for {rid}: {reply.status_code} {reply.text[:_SHOWN_CHARS]}"
             )
