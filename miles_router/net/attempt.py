@@ -74,7 +74,6 @@ class Attempt:
             WorkerFault: no connection.
         """
         self._running.stop = self._stop
-        self._running.is_sent = False
         if self._may_reuse:
             self._connection = self._services.idle.take(self.worker)
         if self._connection is None:

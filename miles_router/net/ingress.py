@@ -243,8 +243,8 @@ class Ingress:
     ) -> NoReturn:
         """Start the app, then accept connections until cancelled; ready when it accepts.
 
-        Cancellation: running connections are cancelled with it. Call `begin_shutdown` first and
-        cancel the listeners' scope to let them finish.
+        Cancellation: running connections are cancelled with it. `stop_accepting` comes first where
+        they are to finish.
         """
         lifespan = Lifespan(self.app, self.config, self.lifespan_state)
         async with trio.open_nursery() as nursery:

@@ -111,13 +111,13 @@ class Guard:
             )
             scope[SCOPE_KEY] = answer.context = context
             await self._app(scope, receive, answer.send)
+        except Exception as error:  # noqa: BLE001  the border of one request
+            await self._fail(scope, answer, error, context)
         except (SystemExit, BaseExceptionGroup) as error:
             # A plugin that calls sys.exit fails its request; it does not stop the router.
             if isinstance(error, BaseExceptionGroup) and error.split((SystemExit, Exception))[1]:
                 raise
-            await self._fail(scope, answer, RuntimeError(repr(error)), context)
-        except Exception as error:  # noqa: BLE001  the border of one request
-            await self._fail(scope, answer, error, context)
+            await self._fail(scope, answer, RuntimeError("SystemExit"), context)
         self._count(path_class, answer, started_at)
 
     def _admit(self, scope: Scope, path: str, path_class: PathClass) -> tuple[Caller, bool]:

@@ -110,6 +110,14 @@ class Exits:
             raise SystemExit(3)
 
 
+class RaisesInNursery(RaisesBefore):
+    """Its error arrives wrapped in a group, as nurseries pass errors on."""
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        async with trio.open_nursery():
+            raise LookupError("a prompt that nobody may read")
+
+
 class Rewrites:
     """Sends every request to a path of the engine's control."""
 

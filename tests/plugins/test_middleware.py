@@ -179,8 +179,9 @@ async def test_a_refused_caller_does_not_get_as_far_as_a_middleware() -> None:
 # -- failing --------------------------------------------------------------------------------------
 
 
-async def test_a_middleware_that_raises_is_500_and_an_event() -> None:
-    async with open_router(middleware=(f"{S}:RaisesBefore",)) as rig:
+@pytest.mark.parametrize("name", ["RaisesBefore", "RaisesInNursery"])
+async def test_a_middleware_that_raises_is_500_and_an_event(name: str) -> None:
+    async with open_router(middleware=(f"{S}:{name}",)) as rig:
         answer = await rig.client.post("/generate", SHORT, **{"X-Request-Id": "id-1"})
         assert (answer.status, answer.error["code"]) == (500, "middleware_failed")
         assert "LookupError" in answer.error["message"]
