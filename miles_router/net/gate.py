@@ -10,6 +10,7 @@ Invariant: after a refusal the connection is over; no byte of the refused data w
 
 from __future__ import annotations
 
+from collections import deque
 from dataclasses import dataclass
 
 import httptools
@@ -55,6 +56,8 @@ class Gate:
         self._in_head = True
         self._at_boundary = True
         self._hosts = 0
+        self._target_parts: list[bytes] = []
+        self._targets: deque[bytes] = deque()
         self.requests = 0  # heads read completely
 
     def check(self, data: bytes) -> Refusal | None:
@@ -80,6 +83,10 @@ class Gate:
             return _HEAD_TOO_LARGE
         return None
 
+    def take_target(self) -> bytes:
+        """The target of the oldest request whose target was not taken yet, to the byte."""
+        return self._targets.popleft()
+
     # -- callbacks of llhttp --------------------------------------------------------------------
 
     def on_message_begin(self) -> None:
@@ -89,10 +96,12 @@ class Gate:
         self._head_bytes = 0
         self._parsed_bytes = 0
         self._hosts = 0
+        self._target_parts.clear()
 
     def on_url(self, url: bytes) -> None:
         """A piece of the target."""
         self._count(len(url))
+        self._target_parts.append(url)
 
     def on_header(self, name: bytes, value: bytes) -> None:
         """One header, or one trailer."""
@@ -119,6 +128,7 @@ class Gate:
             raise _Refused(_VERSION)
         if self._hosts > 1 or (self._hosts == 0 and version == "1.1"):
             raise _Refused(_HOST)
+        self._targets.append(b"".join(self._target_parts))
 
     def on_message_complete(self) -> None:
         """A request ends."""

@@ -25,6 +25,7 @@ from hypercorn.trio.lifespan import Lifespan
 from hypercorn.trio.tcp_server import TCPServer
 from hypercorn.trio.worker_context import WorkerContext
 
+from miles_router.net import departures
 from miles_router.net.gate import Gate, Refusal
 from miles_router.net.inbox import Inbox
 
@@ -48,6 +49,7 @@ NEVER = 10**12
 _BETWEEN_ANSWERS = frozenset({h11.IDLE, h11.SEND_RESPONSE, h11.DONE})
 # How long a refused client may take to read why.
 LINGER_S = 2.0
+TARGET_KEY = "miles_router.target"  # in the scope: the request target as it came
 _RESET_ON_CLOSE = struct.pack("ii", 1, 0)  # SO_LINGER: on, 0 s
 
 
@@ -85,6 +87,7 @@ class GatedServer(TCPServer):
         self._must_reset = False
         self._is_lingering = False
         self._is_read = trio.Event()  # the client sends nothing more
+        self._hold: trio.CancelScope | None = None  # while what was read is not taken yet
 
     async def _call_app(
         self, scope: dict[str, Any], receive: Any, send: Any, *spawners: Any
@@ -93,6 +96,8 @@ class GatedServer(TCPServer):
         # client that it is not.
         self._must_reset = scope["type"] == "http" and scope["http_version"] == "1.0"
 
+        # ASGI splits the target, and so loses whether an empty query was there.
+        scope[TARGET_KEY] = self._gate.take_target()
         inbox = Inbox(receive)
 
         async def track(message: dict[str, Any]) -> None:
@@ -126,12 +131,25 @@ class GatedServer(TCPServer):
             if refusal is not None:
                 await self._refuse(refusal)
                 break
-            await self.protocol.handle(RawData(data))
-            if not data:
+            with trio.CancelScope() as self._hold:
+                await self.protocol.handle(RawData(data))
+            if not data or self._hold.cancelled_caught:
                 break
+            self._hold = None
         self._is_read.set()
         await self.protocol.handle(Closed())
         await self.idle_task.stop()
+
+    @property
+    def held_descriptor(self) -> int | None:
+        """See `departures`."""
+        descriptor = self.stream.socket.fileno()
+        return None if self._hold is None or descriptor < 0 else descriptor
+
+    def end_hold(self) -> None:
+        """See `departures`."""
+        if self._hold is not None:
+            self._hold.cancel()
 
     async def protocol_send(self, event: Event) -> None:
         """Carry out what Hypercorn's protocol wants of the connection."""
@@ -250,6 +268,7 @@ class Ingress:
         async with trio.open_nursery() as nursery:
             await nursery.start(lifespan.handle_lifespan)
             await lifespan.wait_for_startup()
+            nursery.start_soon(departures.run, self.connections)
             self._accepting = trio.CancelScope()
             async with trio.open_nursery() as handlers:
                 task_status.started()

@@ -22,6 +22,7 @@ from miles_router.core.request import (
 from miles_router.errors import Forbidden, RequestAborted, RouterError, ShuttingDown
 from miles_router.net.body import RequestBody
 from miles_router.net.exchange import Exchange, RelayRequest
+from miles_router.net.ingress import TARGET_KEY
 from miles_router.web.aborted import send_aborted
 from miles_router.web.caller import RequestContext, context_of, target_path
 from miles_router.web.replies import send_error
@@ -162,4 +163,5 @@ def _target(scope: Scope) -> bytes:
     """Path and query as the worker gets them."""
     query: bytes = scope["query_string"]
     path = target_path(scope)
-    return path + b"?" + query if query else path
+    has_bare_mark = scope.get(TARGET_KEY) == scope["raw_path"] + b"?"
+    return path + b"?" + query if query or has_bare_mark else path

@@ -257,3 +257,14 @@ def test_an_empty_line_is_no_request(line: bytes) -> None:
     gate = Gate()
     assert gate.check(good) is None
     assert gate.check(line) is not None
+
+
+def test_targets_are_kept_to_the_byte_in_the_order_of_their_requests() -> None:
+    gate = Gate()
+    data = b"".join(
+        b"GET %b HTTP/1.1\r\nHost: a\r\n\r\n" % target
+        for target in (b"/a?", b"/b??", b"http://h/c")
+    )
+    for start in range(0, len(data), 7):
+        assert gate.check(data[start : start + 7]) is None
+    assert [gate.take_target() for _ in range(3)] == [b"/a?", b"/b??", b"http://h/c"]

@@ -109,7 +109,6 @@ async def test_a_client_that_leaves_an_upload_nobody_takes_is_noticed(
     await router.check_idle(timeout_s=3)
 
 
-@pytest.mark.xfail(reason="the server does not read on while a pipelined request waits")
 async def test_a_client_with_a_pipelined_request_that_leaves_is_noticed(router: Router) -> None:
     async with joined(router, SLOW) as (sim,):
         async with router.connected() as client:
