@@ -1,0 +1,1 @@
+"""POST /generate on the wire: what a request asks, what an answer says, for the token cache."""

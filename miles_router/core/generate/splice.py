@@ -1,0 +1,209 @@
+"""Changes to single members of a JSON object that leave every other byte as it is.
+
+msgspec tells the members of an object and the size of each value, but not where they are. Walking
+the object once, value by value, finds their places; edits are then byte ranges. This file must not
+know what the members mean.
+"""
+
+from __future__ import annotations
+
+import re
+from itertools import pairwise
+from typing import TYPE_CHECKING, NamedTuple
+
+import msgspec
+import numpy as np
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterable, Mapping
+
+MEMBERS = msgspec.json.Decoder(dict[str, msgspec.Raw])
+ELEMENTS = msgspec.json.Decoder(list[msgspec.Raw])
+# What decoders raise on bad input: UnicodeDecodeError is a ValueError.
+UNREADABLE = (msgspec.DecodeError, ValueError, OverflowError, RecursionError)
+
+_SPACE = b" \t\n\r"
+_WS = rb"[ \t\n\r]*+"
+_BEFORE_VALUE = re.compile(
+    _WS + rb"[{,]" + _WS + rb'("[^"\\]*+(?:\\.[^"\\]*+)*+")' + _WS + rb":" + _WS, re.DOTALL
+)
+_BEFORE_ELEMENT = re.compile(_WS + rb"[\[,]" + _WS)
+_CLOSING = re.compile(_WS + rb"\}")
+_ENCODE = msgspec.json.Encoder().encode
+_KEY = msgspec.json.Decoder(str)
+
+
+class Unwalkable(ValueError):
+    """The members are not where they should be: a key stands in the object twice."""
+
+
+class Member(NamedTuple):
+    """Where a member of an object is, in bytes from the start of the buffer."""
+
+    key_start: int
+    key_end: int
+    start: int
+    end: int
+
+
+class Edit(NamedTuple):
+    """Bytes [start, end) become `data`."""
+
+    start: int
+    end: int
+    data: bytes = b""
+
+
+def size_bytes(raw: msgspec.Raw) -> int:
+    """Length of a value's JSON."""
+    return memoryview(raw).nbytes
+
+
+def is_null(raw: msgspec.Raw | None) -> bool:
+    """Whether a member is absent or null."""
+    return raw is None or bytes(memoryview(raw)[:4]) == b"null"
+
+
+def walk(buffer: bytes, values: Mapping[str, msgspec.Raw], start: int = 0) -> dict[str, Member]:
+    """The places of an object's members, in order.
+
+    Args:
+        buffer: holds the object.
+        values: its members, as decoded from these bytes.
+        start: where the object, or space before it, begins.
+
+    Raises:
+        Unwalkable: a key stands twice.
+    """
+    found: dict[str, Member] = {}
+    place = start
+    for key, raw in values.items():
+        head, value = _ENCODE(key) + b":", memoryview(raw).tobytes()
+        # Workers write no spaces: the key follows the comma, and the value the key.
+        key_start = place + 1
+        key_end = place + len(head)
+        value_start = key_end + 1
+        is_compact = buffer.startswith(head, key_start) and buffer.startswith(value, value_start)
+        if not is_compact:
+            match = _BEFORE_VALUE.match(buffer, place)
+            if match is None or _KEY.decode(match[1]) != key:
+                raise Unwalkable(key)
+            key_start, key_end = match.span(1)
+            value_start = match.end()
+            # Of a key that stands twice msgspec gives the last value: not the one that is here.
+            if not buffer.startswith(value, value_start):
+                raise Unwalkable(key)
+        place = value_start + len(value)
+        found[key] = Member(key_start, key_end, value_start, place)
+    if found and _CLOSING.match(buffer, place) is None:
+        raise Unwalkable(next(reversed(found)))
+    return found
+
+
+def walk_list(buffer: bytes, elements: Iterable[msgspec.Raw], start: int = 0) -> list[int]:
+    """Where each element of an array begins; arguments as for `walk`."""
+    found: list[int] = []
+    place = start
+    for raw in elements:
+        match = _BEFORE_ELEMENT.match(buffer, place)
+        if match is None:
+            raise Unwalkable(f"element {len(found)}")
+        found.append(match.end())
+        place = match.end() + size_bytes(raw)
+    return found
+
+
+def without(members: Mapping[str, Member], dropped: Collection[str]) -> list[Edit]:
+    """The edits that take members, each with one comma, out of an object."""
+    names = list(members)
+    first_kept = next((i for i, name in enumerate(names) if name not in dropped), len(names))
+    edits = []
+    if first_kept:
+        begin = members[names[0]].key_start
+        if first_kept < len(names):
+            edits.append(Edit(begin, members[names[first_kept]].key_start))
+        else:
+            edits.append(Edit(begin, members[names[-1]].end))
+    edits += [
+        Edit(members[before].end, members[name].end)
+        for before, name in pairwise(names[max(first_kept - 1, 0) :])
+        if name in dropped
+    ]
+    return edits
+
+
+def cuts_behind_others(
+    buffer: bytes, values: Mapping[str, msgspec.Raw], dropped: Collection[str]
+) -> list[Edit] | None:
+    """The edits of `without` for members that are not the first; quicker, for few of many members.
+
+    A value is a view of the buffer, so its address says where it is: 3 us for each member taken
+    out, where walking an object of 17 members takes 30.
+
+    Args:
+        buffer: what `values` were decoded from.
+        values: the members of an object.
+        dropped: those to be taken out.
+
+    Returns:
+        None where it cannot be told this way: `walk` can.
+    """
+    base = _address(buffer)
+    edits = []
+    for name in dropped:
+        raw = values.get(name)
+        if raw is None:
+            continue
+        view = memoryview(raw)
+        start = _address(view) - base
+        end = start + view.nbytes
+        if not 0 <= start <= end <= len(buffer):
+            return None
+        place = _back_over(buffer, start, b":")
+        key = b'"%b"' % name.encode()
+        if place is None or not buffer.endswith(key, 0, place) or buffer.count(key) > 1:
+            return None
+        place = _back_over(buffer, place - len(key), b",")
+        if place is None:
+            return None
+        edits.append(Edit(place, end))
+    return edits
+
+
+def _address(data: bytes | memoryview) -> int:
+    address: int = np.frombuffer(data, dtype=np.uint8).__array_interface__["data"][0]
+    return address
+
+
+def _back_over(buffer: bytes, place: int, mark: bytes) -> int | None:
+    """Where `mark`, with space around it, begins that ends at `place`; None if there is none."""
+    while place > 0 and buffer[place - 1] in _SPACE:
+        place -= 1
+    if not buffer.endswith(mark, 0, place):
+        return None
+    place -= len(mark)
+    while place > 0 and buffer[place - 1] in _SPACE:
+        place -= 1
+    return place
+
+
+def apply(buffer: memoryview, edits: Iterable[Edit]) -> list[bytes | memoryview]:
+    """`buffer` with `edits`, in pieces: views of what stays, and the new bytes.
+
+    Edits must not overlap; of two at one place the first given comes first.
+    """
+    pieces: list[bytes | memoryview] = []
+    place = 0
+    for edit in sorted(edits, key=_start):
+        if edit.start > place:
+            pieces.append(buffer[place : edit.start])
+        if edit.data:
+            pieces.append(edit.data)
+        place = edit.end
+    if place < len(buffer):
+        pieces.append(buffer[place:])
+    return pieces
+
+
+def _start(edit: Edit) -> int:
+    return edit.start

@@ -1,0 +1,1 @@
+"""Trajectories: turns, what produced their tokens, and how they are read back."""
