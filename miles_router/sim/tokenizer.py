@@ -8,7 +8,7 @@ does: one token may be half a character, and several token sequences may have on
 from __future__ import annotations
 
 import functools
-from importlib import resources
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tokenizers import Tokenizer as BpeTokenizer
@@ -122,8 +122,12 @@ class Tokenizer:
         return data.decode(errors="replace")
 
 
+def tokenizer_dir() -> Path:
+    """The directory of the shipped tokenizer, in the form that `AutoTokenizer` loads."""
+    return Path(__file__).parent / "data"
+
+
 @functools.cache
 def load_tokenizer() -> Tokenizer:
     """The tokenizer shipped with the package, read once."""
-    source = resources.files("miles_router.sim") / "data" / "tokenizer.json"
-    return Tokenizer(source.read_text(encoding="utf-8"))
+    return Tokenizer((tokenizer_dir() / "tokenizer.json").read_text(encoding="utf-8"))
