@@ -20,12 +20,12 @@ from miles_router.assemble import add_configured_workers, assemble
 from miles_router.errors import ConfigFault, ShuttingDown
 from miles_router.log import make_log
 from miles_router.net.ingress import BACKLOG, Ingress
-from miles_router.tasks import drain, health, watchdog
+from miles_router.tasks import cache_gc, drain, health, watchdog
 from miles_router.tasks.supervise import supervise
 from miles_router.web.build import build_app
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Callable
 
     from structlog.typing import FilteringBoundLogger
 
@@ -71,6 +71,7 @@ async def _run(settings: Settings, log: FilteringBoundLogger) -> None:
                 ("health", health.run),
                 ("drain", drain.run),
                 ("watchdog", watchdog.run),
+                ("cache_gc", cache_gc.run),
             ):
                 nursery.start_soon(supervise, services, name, task)
             await nursery.start(ingress.run, listeners)
@@ -79,6 +80,8 @@ async def _run(settings: Settings, log: FilteringBoundLogger) -> None:
             await _shut_down_on_signal(services, ingress, signals)
             await _leave(ingress, nursery)
         services.idle.close_all()
+        if services.token_cache is not None:
+            services.token_cache.close()
     log.info("stopped")
 
 
@@ -114,7 +117,7 @@ async def _shut_down_on_signal(
     services.log.info(
         "shutting_down",
         signal=signal.Signals(number).name,
-        running=len(services.inflight),
+        running=len(services.inflight) + services.own_calls,
         grace_s=grace_s,
     )
     await ingress.stop_accepting()
@@ -127,16 +130,16 @@ async def _shut_down_on_signal(
 
         nursery.start_soon(hurry)
         nursery.cancel_scope.deadline = trio.current_time() + grace_s
-        await _wait_quiet(services)
+        await _wait_while(lambda: len(services.inflight) + services.own_calls)
         nursery.cancel_scope.cancel()
     for running in services.inflight.of_tenant(None):
         running.stop(ShuttingDown("the router is shutting down", retry_after_s=5.0))
     with trio.move_on_after(CUT_GRACE_S):
-        await _wait_quiet(services)
+        await _wait_while(lambda: len(services.inflight))
 
 
-async def _wait_quiet(services: Services) -> None:
-    while len(services.inflight):  # noqa: ASYNC110  an event per request would burden each
+async def _wait_while(running: Callable[[], int]) -> None:
+    while running():  # noqa: ASYNC110  an event per request would burden each
         await trio.sleep(0.02)
 
 

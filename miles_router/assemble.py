@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING
 
 import trio
 
+from miles_router.config import RADIX_TREE_MIDDLEWARE
+from miles_router.config.checks import worker_urls
 from miles_router.core.admission import Admission, AdmissionLimits
 from miles_router.core.affinity import AffinityTable
 from miles_router.core.events import Event, EventLog
@@ -16,12 +18,12 @@ from miles_router.core.health import HealthLimits
 from miles_router.core.inflight import InflightTable
 from miles_router.core.metrics import Metrics
 from miles_router.core.pool import Pool
-from miles_router.core.urlrules import AddressRules, parse_worker_url
+from miles_router.core.urlrules import AddressRules
 from miles_router.core.worker import Worker, WorkerSpec
-from miles_router.errors import ConfigFault, UrlRefused
 from miles_router.net.dial import Dialer
 from miles_router.net.idle import IdleConnections
 from miles_router.net.services import Services
+from miles_router.open_cache import open_cache
 
 if TYPE_CHECKING:
     from structlog.typing import FilteringBoundLogger
@@ -62,6 +64,14 @@ def assemble(
         timeout_s=settings.health_timeout_s,
     )
     rules = AddressRules.parse(settings.allow_workers)
+    boot_id = uuid.uuid4().hex
+    cache = None
+    if settings.has_token_cache:
+        if RADIX_TREE_MIDDLEWARE in settings.middleware:
+            log.info(
+                "token_cache_named", middleware=RADIX_TREE_MIDDLEWARE, stands_for="--token-cache"
+            )
+        cache = open_cache(settings, events=events, log=log, boot_id=boot_id)
     return Services(
         settings=settings,
         pool=Pool(workers=workers, admission=admission, events=events, limits=limits),
@@ -76,28 +86,18 @@ def assemble(
         log=log,
         rng=rng,
         started_at=now,
-        boot_id=uuid.uuid4().hex,
+        boot_id=boot_id,
+        token_cache=cache,
     )
 
 
 def add_configured_workers(services: Services) -> None:
-    """Register the workers that the settings name.
-
-    A name is resolved by its first probe, so that a router may start before its workers' names
-    exist; an address is judged here.
+    """Register the workers that the settings name; the first probe of each resolves its name.
 
     Raises:
         ConfigFault: a URL that can never be a worker.
     """
-    rules = AddressRules.parse(services.settings.allow_workers)
-    for text in services.settings.workers:
-        try:
-            url = parse_worker_url(text)
-            refusal = None if url.address is None else rules.refusal(url.host, url.address)
-        except UrlRefused as error:
-            refusal = error
-        if refusal is not None:
-            raise ConfigFault(f"--worker {text}: {refusal.message}", key="workers")
+    for url in worker_urls(services.settings):
         addresses = () if url.address is None else (url.address,)
         services.pool.add(WorkerSpec(url=url, addresses=addresses), trio.current_time())
 

@@ -7,6 +7,7 @@ works inside; it reads only fields it names and ignores the rest.
 
 from __future__ import annotations
 
+import math
 import time
 from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import quote, urlsplit
@@ -31,7 +32,8 @@ class RouterCallFailed(Exception):
     """A call that brought no result.
 
     `code` is the router's own, or one of: `no_router` (nothing answers), `router_timeout`,
-    `not_a_router` (something else answers), `bad_url`, `call_failed`, `wait_timeout`.
+    `not_a_router` (something else answers), `bad_url`, `bad_request` (no HTTP can carry what was
+    to be asked, or the router refuses it), `call_failed`, `wait_timeout`.
     `status` is the HTTP status, None without an answer.
     """
 
@@ -123,9 +125,17 @@ class RouterClient:
         self._timeout_s = timeout_s
         _check_url(url)
         headers = {} if admin_token is None else {"Authorization": f"Bearer {admin_token}"}
-        self._http = httpx.Client(
-            base_url=self.url, headers=headers, trust_env=False, transport=transport
-        )
+        try:
+            self._http = httpx.Client(
+                base_url=self.url, headers=headers, trust_env=False, transport=transport
+            )
+        except httpx.InvalidURL as error:
+            raise RouterCallFailed(f"{url!r} is not a URL: {error}", code="bad_url") from None
+        except UnicodeEncodeError:
+            raise RouterCallFailed(
+                "the admin token has characters outside ASCII; a header cannot carry them",
+                code="bad_request",
+            ) from None
 
     def __enter__(self) -> RouterClient:
         """Open the connection pool."""
@@ -203,6 +213,8 @@ class RouterClient:
         Raises:
             RouterCallFailed: `wait_timeout` after `timeout_s`.
         """
+        if math.isnan(timeout_s):
+            raise RouterCallFailed("timeout_s must be a number of seconds", code="bad_request")
         deadline = time.monotonic() + timeout_s
         while True:
             found = self.worker(worker)
@@ -231,6 +243,8 @@ class RouterClient:
             answer = self._http.request(method, path, json=body, timeout=timeout)
         except httpx.HTTPError as error:
             raise self._unanswered(error) from error
+        except (ValueError, httpx.InvalidURL) as error:  # also UnicodeEncodeError, and nan in JSON
+            raise RouterCallFailed(f"{path} cannot be asked: {error}", code="bad_request") from None
         self.last_body = answer.content
         if not answer.is_success:
             raise self._refused(answer)
@@ -278,5 +292,5 @@ def _check_url(url: str) -> None:
 
 
 def _path(worker: str, action: str = "") -> str:
-    path = f"/workers/{quote(worker, safe='')}"
+    path = f"/workers/{quote(worker, safe='', errors='surrogateescape')}"
     return f"{path}/{action}" if action else path

@@ -85,6 +85,27 @@ class NotFound(ClientFault):
     code = "not_found"
 
 
+class TrajectoryNotFound(ClientFault):
+    """The caller's namespace never had this text, or has no trajectory with this id."""
+
+    status = 404
+    code = "trajectory_not_found"
+
+
+class TrajectoryEvicted(ClientFault):
+    """It was stored, and had to go: for memory, age or old weights, or because it was deleted."""
+
+    status = 410
+    code = "trajectory_evicted"
+
+
+class TokenCacheOff(ClientFault):
+    """The router runs without the token cache."""
+
+    status = 404
+    code = "token_cache_off"
+
+
 class MethodNotAllowed(ClientFault):
     """The route exists, for other methods."""
 
@@ -150,6 +171,12 @@ class QueueFull(Unavailable):
     code = "queue_full"
 
 
+class CannotDial(Unavailable):
+    """The router's own system grants no further connection; no worker was asked."""
+
+    code = "router_cannot_connect"
+
+
 class ShuttingDown(Unavailable):
     """The router is stopping and takes nothing new."""
 
@@ -162,6 +189,11 @@ class RequestAborted(RouterError):
     status = 409
     code = "request_aborted"
     blame: ClassVar[Blame] = "client"
+
+    @property
+    def headers(self) -> dict[str, str]:
+        """OpenAI's clients repeat a request that got a 409, unless this tells them not to."""
+        return {"X-Should-Retry": "false"}
 
 
 class WorkerFault(RouterError):

@@ -1,19 +1,27 @@
-"""Log lines on stderr: for people, or one JSON object a line. No secret and no prompt is in one."""
+"""Log lines on stderr: for people, or one JSON object a line. No secret and no prompt is in one.
+
+Lines are written in the middle of what they tell of, so writing one never raises: where nobody
+reads any more, or the disk is full, lines are lost. What clients and workers sent cannot steer the
+terminal of the one who reads: the console shows it with control characters escaped.
+"""
 
 from __future__ import annotations
 
 import sys
-from typing import TYPE_CHECKING, Literal, cast
+from contextlib import suppress
+from typing import TYPE_CHECKING, Literal, TextIO, cast
 
 import structlog
 
 if TYPE_CHECKING:
-    from structlog.typing import FilteringBoundLogger, Processor
+    from structlog.typing import EventDict, FilteringBoundLogger, Processor, WrappedLogger
+
+_MANY_LINES = frozenset({"exception", "stack"})
 
 
 def make_log(log_format: Literal["console", "json"], level: str) -> FilteringBoundLogger:
     """The logger of one router. The standard library's loggers keep their own ways."""
-    shared: list[Processor] = [
+    processors: list[Processor] = [
         structlog.contextvars.merge_contextvars,
         structlog.processors.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
@@ -21,19 +29,58 @@ def make_log(log_format: Literal["console", "json"], level: str) -> FilteringBou
     # Tracebacks without local variables: those hold prompts and keys.
     if log_format == "json":
         tracebacks = structlog.tracebacks.ExceptionDictTransformer(show_locals=False)
-        shared += [
+        processors += [
             structlog.processors.ExceptionRenderer(tracebacks),
             structlog.processors.JSONRenderer(),
         ]
     else:
-        shared.append(
+        processors += [
+            structlog.processors.ExceptionRenderer(),
+            _escape,
             structlog.dev.ConsoleRenderer(
-                colors=sys.stderr.isatty(), exception_formatter=structlog.dev.plain_traceback
-            )
-        )
+                colors=sys.stderr is not None and sys.stderr.isatty(),
+                exception_formatter=structlog.dev.plain_traceback,
+            ),
+        ]
     log = structlog.wrap_logger(
-        structlog.WriteLogger(sys.stderr),
-        processors=shared,
+        structlog.WriteLogger(cast("TextIO", _LossyStream(sys.stderr))),
+        processors=processors,
         wrapper_class=structlog.make_filtering_bound_logger(level),
     )
     return cast("FilteringBoundLogger", log)
+
+
+def _escape(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
+    """Escape what is not printable: control characters of both sets, changes of direction."""
+    return {
+        key: _printable(value, keep="\n" if key in _MANY_LINES else "")
+        if isinstance(value, str)
+        else value
+        for key, value in event.items()
+    }
+
+
+def _printable(text: str, *, keep: str) -> str:
+    if text.isprintable():
+        return text
+    return "".join(c if c.isprintable() or c in keep else ascii(c)[1:-1] for c in text)
+
+
+class _LossyStream:
+    """As much of a text stream as a logger needs; what cannot be written is lost."""
+
+    def __init__(self, stream: TextIO | None) -> None:
+        """`stream` is None in a process that was started without one."""
+        self._stream = stream
+
+    def write(self, text: str) -> None:
+        """Write `text` if that is possible."""
+        with suppress(OSError, ValueError):  # ValueError: it was closed
+            if self._stream is not None:
+                self._stream.write(text)
+
+    def flush(self) -> None:
+        """Pass on what was written if that is possible."""
+        with suppress(OSError, ValueError):
+            if self._stream is not None:
+                self._stream.flush()

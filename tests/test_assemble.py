@@ -118,12 +118,14 @@ async def test_events_are_logged_and_trouble_as_a_warning() -> None:
     async with assembled(logger, **settings) as services:
         add_configured_workers(services)
         worker, now = services.pool.listed[0], trio.current_time()
+        services.pool.note_probe(worker, ProbeReport(ProbeOutcome.UNREACHABLE, now, now), now)
         services.pool.note_probe(worker, ProbeReport(ProbeOutcome.PASSED, now, now), now)
         services.pool.note_probe(worker, ProbeReport(ProbeOutcome.UNREACHABLE, now, now), now)
         services.events.add("task_failed", "the health task failed", now)
     said = [(call.method_name, call.kwargs["event"]) for call in logger.calls]
     assert said == [
         ("info", "worker_joining"),
+        ("warning", "first_probe_failed"),
         ("info", "worker_active"),
         ("warning", "worker_quarantined"),
         ("warning", "task_failed"),

@@ -190,3 +190,42 @@ def test_waiting_ends_with_what_still_runs() -> None:
     with stub.client() as client, pytest.raises(RouterCallFailed, match="2 requests") as caught:
         client.wait_for("w1", "drained", timeout_s=0.0)
     assert caught.value.code == "wait_timeout"
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda client: client.drain("w1", deadline_s=float("nan")),
+        lambda client: client.drain("w1", deadline_s=float("inf")),
+        lambda client: client.quarantine("w1", reason="\udcff"),
+        lambda client: client.wait_for("w1", "drained", timeout_s=float("nan")),
+    ],
+)
+def test_what_no_request_can_carry_is_not_sent(call: Callable[[RouterClient], object]) -> None:
+    stub = Stub(httpx.Response(200, json=WORKER))
+    with pytest.raises(RouterCallFailed) as caught, stub.client() as client:
+        call(client)
+    assert caught.value.code == "bad_request"
+    assert stub.seen == []
+
+
+@pytest.mark.parametrize("token", ["\xfc", "\u20ac", "\udcff"])
+def test_a_token_that_no_header_can_carry_is_one_failure(token: str) -> None:
+    stub = Stub(httpx.Response(200, json={}))
+    with pytest.raises(RouterCallFailed) as caught, stub.client(admin_token=token) as client:
+        client.snapshot()
+    assert caught.value.code == "bad_request"
+
+
+@pytest.mark.parametrize("url", ["http://127.0.0.1:1/\x01", "http://h:1/" + "x" * 70_000])
+def test_a_url_that_httpx_refuses_is_bad(url: str) -> None:
+    with pytest.raises(RouterCallFailed) as caught:
+        RouterClient(url)
+    assert caught.value.code == "bad_url"
+
+
+def test_a_name_that_is_no_text_is_sent_as_its_bytes() -> None:
+    stub = Stub(httpx.Response(200, json=WORKER))
+    with stub.client() as client:
+        client.worker("\udcff")
+    assert stub.seen[0].url.raw_path == b"/workers/%FF"

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import difflib
 import sys
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from cyclopts import (
     App,
@@ -22,8 +22,10 @@ from cyclopts import (
 
 from miles_router import __version__
 from miles_router.cli.help import FoldedHelp
+from miles_router.cli.tables import escape_what_is_lacking
 from miles_router.config.sources import Sources
 from miles_router.errors import ConfigFault, RouterError
+from miles_router.whole_numbers import refuse_fractions
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -76,14 +78,14 @@ def build_app(sources: Sources) -> App:
     )
     for order, (name, text) in enumerate(_HELP.items()):
         module = _MODULES.get(name, "admin")
-        more: dict[str, Any] = {} if module in {"sim", "demo"} else {"config": sources}
+        reads_settings = module not in {"sim", "demo"}
         app.command(
             f"miles_router.cli.{module}:{name.replace('-', '_')}",
             name=name,
             help=text,
             group=_RUN if name in _MODULES else _STEER,
             sort_key=order,
-            **more,
+            config=(sources, refuse_fractions) if reads_settings else refuse_fractions,
         )
     app.register_install_completion_command(help="Install completion for your shell.")
     return app
@@ -91,6 +93,7 @@ def build_app(sources: Sources) -> App:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; `argv` defaults to the process's own arguments."""
+    escape_what_is_lacking(sys.stdout)
     sources = Sources()
     try:
         command, bound, injected = build_app(sources).parse_args(

@@ -6,6 +6,7 @@ Each returns its exit code: 0, or 1 with the router's own message and code on st
 from __future__ import annotations
 
 import json
+import math
 import sys
 from dataclasses import dataclass
 from pathlib import Path  # noqa: TC003  the command line reads the annotations at run time
@@ -13,9 +14,11 @@ from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Group, Parameter
 
-from miles_router.cli.tables import WORKER_HEADERS, worker_row, write_table
+from miles_router.cli.tables import WORKER_HEADERS, worker_row, write_json, write_table
 from miles_router.client import DEFAULT_URL, RouterCallFailed, RouterClient, Worker
 from miles_router.config.secrets import read_token
+from miles_router.config.values import check_secret
+from miles_router.errors import ConfigFault
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -42,7 +45,16 @@ class Target:
 
 
 Router = Annotated[Target, Parameter(name="*")]
-WorkerName = Annotated[str, Parameter(name="WORKER", help="Id or URL of the worker.")]
+
+
+def _check_name(_: object, worker: str) -> None:
+    if not worker.strip():
+        raise ValueError("Write the id or the URL of a worker; miles-router workers lists them.")
+
+
+WorkerName = Annotated[
+    str, Parameter(name="WORKER", help="Id or URL of the worker.", validator=_check_name)
+]
 
 _HERE = Target()
 
@@ -51,6 +63,11 @@ def _check_labels(_: object, labels: tuple[str, ...]) -> None:
     for label in labels:
         if not label.partition("=")[0] or "=" not in label:
             raise ValueError("Write labels as NAME=VALUE.")
+
+
+def _check_seconds(_: object, seconds: float | None) -> None:
+    if seconds is not None and not 0 <= seconds < math.inf:
+        raise ValueError("Write a number of seconds, 0 or more.")
 
 
 def workers(*, router: Router = _HERE) -> int:
@@ -65,7 +82,10 @@ def add(
     wait_s: Annotated[
         float | None,
         Parameter(
-            name="--wait", help="Seconds to wait until it takes requests.", show_default="no"
+            name="--wait",
+            help="Seconds to wait until it takes requests.",
+            show_default="no",
+            validator=_check_seconds,
         ),
     ] = None,
     worker_api_key: Annotated[
@@ -111,11 +131,20 @@ def drain(
     *,
     deadline_s: Annotated[
         float | None,
-        Parameter(help="Seconds after which its running requests are cut.", show_default="none"),
+        Parameter(
+            help="Seconds after which its running requests are cut.",
+            show_default="none",
+            validator=_check_seconds,
+        ),
     ] = None,
     wait_s: Annotated[
         float | None,
-        Parameter(name="--wait", help="Seconds to wait until it is drained.", show_default="no"),
+        Parameter(
+            name="--wait",
+            help="Seconds to wait until it is drained.",
+            show_default="no",
+            validator=_check_seconds,
+        ),
     ] = None,
     router: Router = _HERE,
 ) -> int:
@@ -159,11 +188,25 @@ def snapshot(*, router: Router = _HERE) -> int:
     return _run(router, lambda client: json.dumps(client.snapshot(), indent=2))
 
 
+def _token(target: Target) -> str | None:
+    """The admin token, if one is given.
+
+    Raises:
+        ConfigFault: no header can carry it.
+    """
+    if target.admin_token_file is not None:
+        return read_token(target.admin_token_file)
+    if target.admin_token is not None:
+        try:
+            check_secret(target.admin_token)
+        except ValueError as fault:
+            raise ConfigFault(f"--admin-token {fault}", key="admin_token") from None
+    return target.admin_token
+
+
 def _run(target: Target, call: Callable[[RouterClient], str | list[Worker]]) -> int:
     """Make one call and print what it brought."""
-    token = target.admin_token
-    if target.admin_token_file is not None:
-        token = read_token(target.admin_token_file)
+    token = _token(target)
     try:
         with RouterClient(target.url, admin_token=token) as client:
             result = call(client)
@@ -171,7 +214,7 @@ def _run(target: Target, call: Callable[[RouterClient], str | list[Worker]]) -> 
         sys.stderr.write(f"miles-router: {failed.message} ({failed.code})\n")
         return 1
     if target.as_json:
-        sys.stdout.write(client.last_body.decode().rstrip("\n") + "\n")
+        write_json(client.last_body.decode())
     elif isinstance(result, str):
         sys.stdout.write(result + "\n")
     else:

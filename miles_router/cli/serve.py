@@ -55,7 +55,10 @@ def check_config(
 
 def setting_rows(settings: Settings, origins: Mapping[str, str]) -> list[tuple[str, str, str]]:
     """Key, value and origin of each setting, secrets hidden."""
-    shown = {**settings.masked(), "max_body_bytes": show_size(settings.max_body_bytes)}
+    shown = settings.masked()
+    for name, value in shown.items():
+        if name.endswith("_bytes"):
+            shown[name] = show_size(value)
     return [
         (key, _show(shown[name]), origins.get(name, "default"))
         for key, name in SETTING_KEYS.items()

@@ -1,15 +1,19 @@
 """Tables on the terminal: rich where a person looks, plain aligned columns where a program reads.
 
-Rows are made by pure functions; only `write_table` touches a stream.
+Rows are made by pure functions; only what is called `write_...` touches a stream.
 """
 
 from __future__ import annotations
 
+import io
+import json
+import re
 import sys
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from typing import TextIO
 
     from miles_router.client import Worker
 
@@ -18,6 +22,7 @@ Row = tuple[str, ...]
 WORKER_HEADERS: Row = (
     "ID", "URL", "STATUS", "INFLIGHT", "SERVED", "ERRORS", "WEIGHTS", "PROBE", "SINCE", "REASON"
 )  # fmt: skip
+_BEYOND_ASCII = re.compile(r"[^\x00-\x7f]")
 _COLOUR = {
     "active": "green",
     "suspect": "yellow",
@@ -73,6 +78,22 @@ def write_table(headers: Row, rows: Sequence[Row]) -> None:
         _write_rich(headers, rows)
     else:
         sys.stdout.write(aligned(headers, rows))
+
+
+def write_json(text: str) -> None:
+    """Print JSON as it came; characters that standard output lacks become JSON's own escapes."""
+    encoding = sys.stdout.encoding or "utf-8"
+    try:
+        text.encode(encoding)
+    except UnicodeEncodeError:
+        text = _BEYOND_ASCII.sub(lambda found: json.dumps(found[0])[1:-1], text)
+    sys.stdout.write(text.rstrip("\n") + "\n")
+
+
+def escape_what_is_lacking(stream: TextIO) -> None:
+    """Let `stream` show characters that its encoding lacks as escapes, instead of failing."""
+    if isinstance(stream, io.TextIOWrapper):
+        stream.reconfigure(errors="backslashreplace")
 
 
 def _write_rich(headers: Row, rows: Sequence[Row]) -> None:

@@ -26,7 +26,8 @@ _HEALTH = Group("Health checks", sort_key=4)
 _RELAY = Group("Relaying", sort_key=5)
 _QUEUE = Group("Load and queue", sort_key=6)
 _AFFINITY = Group("Session affinity", sort_key=7)
-_REST = Group("Logs and middleware", sort_key=8)
+_CACHE = Group("Token cache", sort_key=8)
+_REST = Group("Logs and middleware", sort_key=9)
 
 
 def _read_size(_: Any, tokens: Sequence[Any]) -> int:
@@ -35,6 +36,11 @@ def _read_size(_: Any, tokens: Sequence[Any]) -> int:
 
 def _flag(group: Group, **more: Any) -> Parameter:
     return Parameter(group=group, **more)
+
+
+def _size(group: Group) -> Parameter:
+    """A flag that takes bytes, with or without a unit."""
+    return _flag(group, converter=_read_size, show_default=values.show_size, metavar="SIZE")
 
 
 def _optional(group: Group, **more: Any) -> Parameter:
@@ -52,6 +58,10 @@ def _many(group: Group, metavar: str, **more: Any) -> Parameter:
         negative="",
         **more,
     )
+
+
+# Among the middleware it stands for the token cache, which is built in.
+RADIX_TREE_MIDDLEWARE = "miles.router.middleware_hub.radix_tree_middleware.RadixTreeMiddleware"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, repr=False)
@@ -116,9 +126,7 @@ class Settings:
     retries: Annotated[int, _flag(_RELAY)] = 2
     """Further workers to try when a worker cannot be reached, or dies before the first byte of a
     generation. Nothing is repeated after a first byte or a timeout."""
-    max_body_bytes: Annotated[
-        int, _flag(_RELAY, converter=_read_size, show_default=values.show_size, metavar="SIZE")
-    ] = 1024**3
+    max_body_bytes: Annotated[int, _size(_RELAY)] = 1024**3
     """Largest request body: bytes, or with a unit such as 512MiB."""
 
     max_inflight_per_worker: Annotated[int | None, _optional(_QUEUE)] = None
@@ -139,6 +147,33 @@ class Settings:
     affinity_keys: Annotated[int, _flag(_AFFINITY)] = 1_000_000
     """Sessions remembered at most; 0 turns affinity off."""
 
+    token_cache: Annotated[bool, _flag(_CACHE, show_default="off", negative="")] = False
+    """Keep the exact tokens of /generate: text goes to workers as the ids they produced before, and
+    /retrieve_from_text gives whole trajectories back. Needs --tokenizer."""
+    tokenizer: Annotated[str | None, _optional(_CACHE, metavar="PATH|NAME")] = None
+    """Tokenizer of the model that the workers serve: a directory, a .gguf file or a hub name."""
+    trust_remote_code: Annotated[bool, _flag(_CACHE, show_default="off", negative="")] = False
+    """Run Python code that comes with the tokenizer."""
+    cache_bytes: Annotated[int, _size(_CACHE)] = 4 * 1024**3
+    """Memory for tokens, texts and log-probabilities; what was unused longest goes first."""
+    cache_ttl_s: Annotated[float | None, _optional(_CACHE)] = None
+    """Seconds after its last turn that a trajectory is kept."""
+    keep_versions: Annotated[int, _flag(_CACHE)] = 8
+    """Weight versions whose trajectories are kept: the newest ones, in order of arrival."""
+    capture_routed_experts: Annotated[bool, _flag(_CACHE, show_default="off", negative="")] = False
+    """Ask workers for the experts that each new token was routed to (R3), and keep them."""
+    routed_experts_bytes: Annotated[int, _size(_CACHE)] = 8 * 1024**3
+    """Memory, or disk with --routed-experts-dir, for routed experts; the oldest go first."""
+    routed_experts_dir: Annotated[Path | None, _optional(_CACHE, metavar="DIR")] = None
+    """Directory that holds routed experts instead of memory."""
+    journal: Annotated[Path | None, _optional(_CACHE, metavar="DIR")] = None
+    """Directory for a journal of all turns, from which a restarted router knows them again."""
+    gc_interval_s: Annotated[float, _flag(_CACHE)] = 30.0
+    """Seconds between two sweeps of the token cache."""
+    retrieve_miss: Annotated[Literal["error", "tokenize"], _flag(_CACHE)] = "error"
+    """What /retrieve_from_text answers for a text never seen: an error, or tokens that are marked
+    as not exact."""
+
     log_format: Annotated[Literal["console", "json"], _flag(_REST)] = "console"
     """Log lines for people, or one JSON object a line for programs."""
     log_level: Annotated[Literal["debug", "info", "warning", "error"], _flag(_REST)] = "info"
@@ -156,6 +191,11 @@ class Settings:
         """All fields, secrets hidden."""
         shown = ", ".join(f"{name}={value!r}" for name, value in self.masked().items())
         return f"Settings({shown})"
+
+    @property
+    def has_token_cache(self) -> bool:
+        """Whether the token cache is on: by its flag, or by the name that miles has for it."""
+        return self.token_cache or RADIX_TREE_MIDDLEWARE in self.middleware
 
     @property
     def tenants_by_key(self) -> Mapping[str, str]:

@@ -10,12 +10,14 @@ import math
 from typing import TYPE_CHECKING
 
 from miles_router.config import values
-from miles_router.errors import ConfigFault
+from miles_router.core.urlrules import AddressRules, parse_worker_url
+from miles_router.errors import ConfigFault, UrlRefused
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from miles_router.config import Settings
+    from miles_router.core.urlrules import WorkerUrl
 
 _FLAG = {
     "workers": "--worker",
@@ -35,6 +37,9 @@ _AT_LEAST = {
     "queue_timeout_s": 0,
     "affinity_margin": 0,
     "affinity_keys": 0,
+    "cache_bytes": 1,
+    "keep_versions": 1,
+    "routed_experts_bytes": 0,
 }
 _ABOVE_ZERO = (
     "health_interval_s",
@@ -43,13 +48,18 @@ _ABOVE_ZERO = (
     "first_byte_timeout_s",
     "idle_timeout_s",
     "affinity_ttl_s",
+    "cache_ttl_s",
+    "gc_interval_s",
 )
 _MAY_BE_NONE = {
+    "cache_ttl_s",
     "first_byte_timeout_s",
     "idle_timeout_s",
     "max_inflight_per_worker",
     "max_inflight_total",
 }
+# Settings that say nothing unless the token cache is on.
+_OF_THE_CACHE = ("tokenizer", "capture_routed_experts", "routed_experts_dir", "journal")
 _TEXTS: dict[str, Callable[[str], None]] = {
     "host": values.check_bind_host,
     "health_path": values.check_url_path,
@@ -75,9 +85,53 @@ def check_settings(settings: Settings) -> None:
                 check(text)
             except ValueError as fault:
                 raise ConfigFault(f"{flag_of(name)}: {fault}", key=name) from None
+    worker_urls(settings)
     _check_admin_token(settings)
     _check_api_keys(settings)
     _check_exposure(settings)
+    _check_token_cache(settings)
+
+
+def worker_urls(settings: Settings) -> list[WorkerUrl]:
+    """The workers that the settings name.
+
+    An address is judged here. A name is judged by the addresses it has at each probe, so that a
+    router may start before its workers' names exist.
+
+    Raises:
+        ConfigFault: one that can never be a worker.
+    """
+    rules = AddressRules.parse(settings.allow_workers)
+    urls = []
+    for text in settings.workers:
+        try:
+            url = parse_worker_url(text)
+            refusal = None if url.address is None else rules.refusal(url.host, url.address)
+        except UrlRefused as error:
+            refusal = error
+        if refusal is not None:
+            raise ConfigFault(f"--worker {text}: {refusal.message}", key="workers")
+        urls.append(url)
+    return urls
+
+
+def _check_token_cache(settings: Settings) -> None:
+    if settings.has_token_cache:
+        if not settings.tokenizer:
+            raise ConfigFault(
+                "--token-cache needs the model's tokenizer: give --tokenizer with the directory or "
+                "hub name that the workers were started with",
+                key="tokenizer",
+            )
+        if settings.routed_experts_dir is not None and not settings.capture_routed_experts:
+            raise ConfigFault(
+                "--routed-experts-dir has no effect without --capture-routed-experts",
+                key="routed_experts_dir",
+            )
+        return
+    for name in _OF_THE_CACHE:
+        if getattr(settings, name):
+            raise ConfigFault(f"{flag_of(name)} has no effect without --token-cache", key=name)
 
 
 def _check_numbers(settings: Settings) -> None:

@@ -12,9 +12,9 @@ import os
 import tomllib
 from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, get_type_hints
 
-from cyclopts import Token
+from cyclopts import Parameter, Token
 
 from miles_router.config import Settings
 from miles_router.config.checks import flag_of
@@ -91,7 +91,7 @@ def read_variables(environ: Mapping[str, str]) -> dict[str, tuple[str, str]]:
     found: dict[str, tuple[str, str]] = {}
     for variable in sorted(each for each in environ if each.startswith(PREFIX)):
         if variable not in known:
-            hint = _nearest(variable, known)
+            hint = _nearest(variable, known, PREFIX)
             raise ConfigFault(f"the environment variable {variable} is not a setting{hint}")
         if environ[variable]:
             found[known[variable]] = (variable, environ[variable])
@@ -123,7 +123,24 @@ def read_toml(path: Path) -> dict[str, object]:
     return known
 
 
-def _nearest(name: str, known: Iterable[str]) -> str:
+def _own_name(alias: str) -> str | None:
+    """The key of the setting that a flag of another router stands for, given as its key would be.
+
+    Flags have such second names so that command lines need not change; there is one way to write a
+    file.
+    """
+    for field_name, hint in get_type_hints(Settings, include_extras=True).items():
+        for extra in getattr(hint, "__metadata__", ()):
+            aliases = extra.alias or () if isinstance(extra, Parameter) else ()
+            if alias in {each.removeprefix("--").replace("-", "_") for each in aliases}:
+                return flag_of(field_name).removeprefix("--").replace("-", "_")
+    return None
+
+
+def _nearest(name: str, known: Iterable[str], prefix: str = "") -> str:
+    own = _own_name(name.removeprefix(prefix).lower())
+    if own is not None:
+        return f"; did you mean {prefix}{own.upper() if prefix else own}?"
     close = difflib.get_close_matches(name, list(known), n=1, cutoff=0.6)
     return f"; did you mean {close[0]}?" if close else "; remove it"
 

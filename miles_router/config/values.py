@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 MASK = "********"
 
 _SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*([kmgt]i?b|b)?", re.IGNORECASE)
-_UNIT_BYTES = {
+_UNIT_BYTES: dict[str, int] = {
     "b": 1,
     **{f"{prefix}b": 1000**power for power, prefix in enumerate("kmgt", start=1)},
     **{f"{prefix}ib": 1024**power for power, prefix in enumerate("kmgt", start=1)},
@@ -36,9 +36,12 @@ def parse_size(text: str) -> int:
     if found is None:
         raise ValueError(f"{text!r} is not a size; write bytes or a unit, such as 512MiB or 1GiB")
     number, unit = found.groups()
-    if unit is None and "." not in number:
-        return int(number)
-    return int(float(number) * _UNIT_BYTES[(unit or "b").lower()])
+    unit_bytes = _UNIT_BYTES[(unit or "b").lower()]
+    if "." not in number:
+        return int(number) * unit_bytes
+    if unit_bytes == 1:
+        raise ValueError(f"{text!r} is not a size: there are no parts of a byte")
+    return int(float(number) * unit_bytes)
 
 
 def show_size(size_bytes: int) -> str:

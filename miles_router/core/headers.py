@@ -35,6 +35,8 @@ _REFRAMED = frozenset({b"host", b"content-length", b"expect"})
 
 SESSION_HEADERS = (b"x-miles-session", b"x-smg-routing-key")  # the first one present wins
 REQUEST_ID_HEADER = b"x-request-id"
+# W3C Trace Context and Baggage: what the router asks of workers belongs to its caller's trace.
+TRACE_HEADERS = frozenset({b"traceparent", b"tracestate", b"baggage"})
 WORKER_HEADER = b"x-miles-worker"
 
 
@@ -75,6 +77,11 @@ def to_worker(
         kept.append((b"authorization", b"Bearer " + api_key.encode()))
     kept.append((REQUEST_ID_HEADER, request_id))
     return kept
+
+
+def trace_of(headers: Headers) -> Headers:
+    """The headers that say to which trace a request belongs."""
+    return [(key, value) for key, value in headers if key in TRACE_HEADERS]
 
 
 def to_client(headers: Headers, *, worker_id: str) -> Headers:

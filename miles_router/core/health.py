@@ -57,6 +57,8 @@ def judge_probe(
     reason = f"probe {report.outcome.value}"
     if report.detail:
         reason += f": {report.detail}"
+    if worker.state is State.JOINING:
+        return Verdict(Trigger.FAILED, reason)  # it may be starting: failures are not counted out
     if failures < limits.failures:
         return Verdict(Trigger.FAILED, f"{reason} ({failures} of {limits.failures})")
     if worker.is_routable and not others_answer and report.answered:

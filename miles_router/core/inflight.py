@@ -6,6 +6,7 @@ snapshot's list of stragglers. This file must not know tasks: stopping one is a 
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -28,10 +29,12 @@ class Running:
     tenant: str
     path: str
     started_at: float
-    rids: tuple[str, ...] = ()
+    rids: tuple[str, ...] = ()  # the ids under which its worker runs it
+    names: tuple[str, ...] = ()  # what its caller calls it, where its worker makes ids of its own
     worker: Worker | None = None  # None while it waits for one
     is_sent: bool = False  # its worker may have it: only an abort there ends it
     is_stopped: bool = False  # ended by the router: no abort needs to be sent for it
+    is_aborted: bool = False  # its caller gave it up: no other worker may generate it again
     bytes_out: int = 0
     stop: Callable[[RouterError], None] = field(default=_nothing_to_stop)
     """End the present wait or attempt with this error, as if it had happened there."""
@@ -40,6 +43,18 @@ class Running:
     def is_stoppable(self) -> bool:
         """It waits for a worker or a connection, so that it can be ended without a trace."""
         return not self.is_sent and self.stop is not _nothing_to_stop
+
+
+class RidIndex:
+    """Ids in order, so that whether one begins with a prefix is found without a look at all."""
+
+    def __init__(self, rids: Iterable[str]) -> None:
+        self._rids = sorted(rids)
+
+    def has_any(self, prefix: str) -> bool:
+        """Whether an id begins with `prefix`: such ids stand together, from where it would."""
+        place = bisect_left(self._rids, prefix)
+        return place < len(self._rids) and self._rids[place].startswith(prefix)
 
 
 class InflightTable:
@@ -69,7 +84,20 @@ class InflightTable:
 
     def named(self, rid: str, tenant: str | None) -> list[Running]:
         """What `rid` names: SGLang aborts every request whose id begins with it."""
-        return [r for r in self.of_tenant(tenant) if any(own.startswith(rid) for own in r.rids)]
+        return [
+            running
+            for running in self.of_tenant(tenant)
+            if any(own.startswith(rid) for own in (*running.rids, *running.names))
+        ]
+
+    def others_on(self, worker: Worker, *, besides: Container[Running]) -> RidIndex:
+        """The ids that run on `worker` and belong to requests that are not in `besides`."""
+        return RidIndex(
+            rid
+            for running in self.of_worker(worker)
+            if running not in besides
+            for rid in running.rids
+        )
 
     def shares_prefix(self, rid: str, worker: Worker, *, besides: Container[Running]) -> bool:
         """Whether an abort of `rid` on `worker` would end a request that is not in `besides`."""

@@ -173,9 +173,21 @@ class Pool(Roster):
             return
         worker.failures_in_row += 1
         worker.passes_in_row = 0
-        if worker.state is State.JOINING and verdict.trigger is Trigger.EJECT:
+        if worker.state is State.JOINING:  # it may be starting: no step, but said once
+            if worker.failures_in_row == 1:
+                self._tell_first_failure(worker, verdict.reason, now)
             return
         self.step(worker, verdict.trigger, verdict.reason, now)
+
+    def _tell_first_failure(self, worker: Worker, reason: str, now: float) -> None:
+        self.events.add(
+            "first_probe_failed",
+            f"{worker.url} is joining and gets no requests before a probe passes: {reason}",
+            now,
+            worker_id=worker.id,
+            url=worker.url,
+            reason=reason,
+        )
 
     def _note_passed(self, worker: Worker, report: ProbeReport, now: float) -> None:
         worker.failures_in_row = 0

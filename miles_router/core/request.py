@@ -3,15 +3,17 @@
 Classification works on the decoded, normalised path, because that is what the worker's framework
 matches on; what is forwarded is the path as it came. This file must not know sockets or ASGI.
 
-The control set is every route of SGLang 0.5.23 (`http_server.py`) that changes an engine or shows
-its insides, together with names of older versions.
+The control set is every route of SGLang 0.5.23 (`http_server.py` and the routers it includes) that
+its `AuthLevel` keeps for admins, or that changes an engine, with the names of older versions.
 """
 
 from __future__ import annotations
 
 import posixpath
 import re
+from contextlib import suppress
 from enum import StrEnum
+from typing import NamedTuple
 from urllib.parse import unquote
 
 import msgspec
@@ -39,6 +41,10 @@ OWN_PATHS = frozenset(
         "/engine_metrics",
         "/abort_request",
         "/finish_session",
+        "/retrieve_from_text",
+        "/trajectories",
+        "/cache/gc",
+        "/cache/stats",
         "/livez",
         "/readyz",
         "/health",
@@ -48,6 +54,8 @@ OWN_PATHS = frozenset(
         "/openapi.json",
     }
 )
+
+OWN_PREFIXES = ("/workers/", "/trajectories/")
 
 CONTROL_PATHS = frozenset(
     {
@@ -81,9 +89,15 @@ CONTROL_PATHS = frozenset(
         "/pd_role_switch",
         "/add_external_corpus",
         "/remove_external_corpus",
+        "/list_external_corpora",
+        "/scale_elastic_ep",
+        "/is_scaling_elastic_ep",
         "/clear_hicache_storage_backend",
     }
 )
+# Reads that show how a worker was started, its own keys included (SGLang 0.5.23: `api_key`,
+# `admin_api_key`, `launch_command`). Guarded as control; clients expect the answer of one worker.
+ONE_WORKER_PATHS = frozenset({"/server_info", "/get_server_info"})
 CONTROL_PREFIXES = ("/update_weight", "/hicache/", "/dumper/")
 
 _GENERATION = {
@@ -96,9 +110,13 @@ _MORE_GENERATION = frozenset(
     {
         "/v1/responses",
         "/v1/messages",
+        "/v1/audio/transcriptions",
+        "/v1/classify",
+        "/v1/decisions",
         "/v1/embeddings",
         "/v1/score",
         "/v1/rerank",
+        "/v1/systemone",
         "/encode",
         "/classify",
         "/invocations",
@@ -119,9 +137,9 @@ def matched_path(raw_path: str) -> str:
 
 def classify(path: str) -> PathClass:
     """The class of a path made by `matched_path`."""
-    if path in OWN_PATHS or path.startswith("/workers/"):
+    if path in OWN_PATHS or path.startswith(OWN_PREFIXES):
         return PathClass.OWN
-    if path in CONTROL_PATHS or path.startswith(CONTROL_PREFIXES):
+    if path in CONTROL_PATHS or path in ONE_WORKER_PATHS or path.startswith(CONTROL_PREFIXES):
         return PathClass.CONTROL
     return _GENERATION.get(path, PathClass.OTHER)
 
@@ -144,6 +162,18 @@ _NAMED = msgspec.json.Decoder(_Named)
 _STREAMING = msgspec.json.Decoder(_Streaming)
 # msgspec raises UnicodeDecodeError for a string that is no UTF-8.
 _NO_SUCH_BODY = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
+
+
+class _Sampling(msgspec.Struct):
+    n: int | None = None
+
+
+class _Sampled(msgspec.Struct):
+    sampling_params: _Sampling | list[_Sampling | None] | None = None
+
+
+_SAMPLED = msgspec.json.Decoder(_Sampled)
+_SAMPLING = msgspec.json.Decoder(_Sampling)
 
 
 class _Prompts(msgspec.Struct):
@@ -177,27 +207,53 @@ def _batch_size(body: bytes) -> int | None:
     return None
 
 
-def rids_in(body: bytes) -> tuple[str, ...]:
-    """The ids under which a worker runs a JSON body; empty if it names none or is no such body.
+def _makes_samples(body: bytes) -> bool:
+    """Whether `body` asks for several samples of a prompt: in `sampling_params`, or as `n`."""
+    given: list[_Sampling | None] = []
+    with suppress(*_NO_SUCH_BODY):
+        params = _SAMPLED.decode(body).sampling_params
+        given += params if isinstance(params, list) else [params]
+    with suppress(*_NO_SUCH_BODY):
+        given.append(_SAMPLING.decode(body))  # /v1/completions and /v1/chat/completions
+    return any(one is not None and (one.n or 1) > 1 for one in given)
+
+
+class Rids(NamedTuple):
+    """The ids of a request, in the one place or in the other."""
+
+    on_worker: tuple[str, ...] = ()  # under which a worker runs it
+    of_caller: tuple[str, ...] = ()  # what only its caller knows it by
+
+
+def find_rids(body: bytes) -> Rids:
+    """The ids that a JSON body names; none if it names none or is no such body.
 
     A batch with one string for `rid` runs as rid_0, rid_1, ... (SGLang 0.5.23, io_struct.py), and a
-    worker aborts only what it is told by exactly such an id (tokenizer_manager.py).
+    worker aborts only what it is told by exactly such an id. Several samples of one prompt run
+    under new ids that the worker makes and tells nobody (tokenizer_manager.py).
     """
     try:
         rid = _NAMED.decode(body).rid
     except _NO_SUCH_BODY:
-        return ()
-    if rid is None:
-        return ()
+        return Rids()
+    if not rid:
+        return Rids()
+    if _makes_samples(body):
+        return Rids(of_caller=(rid,) if isinstance(rid, str) else tuple(rid))
     if not isinstance(rid, str):
-        return tuple(rid)
+        return Rids(on_worker=tuple(rid))
     size = _batch_size(body)
-    return (rid,) if size is None else tuple(f"{rid}_{index}" for index in range(size))
+    return Rids((rid,) if size is None else tuple(f"{rid}_{index}" for index in range(size)))
+
+
+def rids_in(body: bytes) -> tuple[str, ...]:
+    """The ids under which a worker runs a JSON body; see `find_rids`."""
+    return find_rids(body).on_worker
 
 
 def is_batch(body: bytes) -> bool:
-    """Whether a JSON body holds several prompts, so that its answer is a list."""
-    return _batch_size(body) is not None
+    """Whether a JSON body asks for several generations, so that its answer is a list."""
+    return _batch_size(body) is not None or _makes_samples(body)
 
 
 def wants_stream(body: bytes) -> bool:

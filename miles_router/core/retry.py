@@ -8,7 +8,7 @@ saved. So an attempt is repeated only
   (GET, HEAD): those leave nothing behind, and the abandoned one is aborted by its rid;
 
 never after the first answer byte, never on a timeout (the worker may still be at it), never twice
-on one worker, never without the body (a streamed upload is gone once it was read).
+on one worker, never without the body (what was streamed to one worker is gone).
 """
 
 from __future__ import annotations
@@ -36,13 +36,13 @@ def may_retry(
 ) -> bool:
     """Whether to try another worker after `tries` attempts.
 
-    `others`: some worker exists that was not tried. A fault always comes before the first answer
-    byte was relayed: after that there is nothing to ask.
+    `others`: some worker that was not tried serves requests. A fault always comes before the first
+    answer byte was relayed: after that there is nothing to ask.
     """
     if tries > retries or not others or isinstance(fault, WorkerTimeout):
         return False
-    if not request.has_whole_body:
-        return False
     if not fault.sent:
         return True
+    if not request.has_whole_body:
+        return False
     return request.is_generation or request.method in {"GET", "HEAD"}

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Protocol
 
 import msgspec
 
+from miles_router.core.cache_view import CacheParts, CacheView, view_cache
 from miles_router.core.events import Event  # noqa: TC001  msgspec reads the annotation
 from miles_router.core.lifecycle import ROUTABLE, State
 
@@ -109,6 +110,7 @@ class Snapshot(msgspec.Struct, frozen=True):
     totals: Totals
     workers: tuple[WorkerView, ...]
     requests: tuple[RequestView, ...]
+    token_cache: CacheView | None
     events: tuple[Event, ...]
     last_event_seq: int
 
@@ -208,10 +210,14 @@ class Parts(Protocol):
     started_at: float
     is_stopping: bool
 
+    @property
+    def token_cache(self) -> CacheParts | None:
+        """None where there is none."""
+
 
 def take_snapshot(parts: Parts, *, version: str, now: float) -> Snapshot:
     """The router as it is at `now`; `version` is the product's."""
-    pool, events = parts.pool, parts.events
+    pool, events, cache = parts.pool, parts.events, parts.token_cache
     return Snapshot(
         boot_id=parts.boot_id,
         version=version,
@@ -222,6 +228,7 @@ def take_snapshot(parts: Parts, *, version: str, now: float) -> Snapshot:
         totals=_total(pool, parts.admission, parts.metrics, len(parts.affinity)),
         workers=view_workers(pool, now),
         requests=_view_requests(parts.inflight.oldest(SHOWN_REQUESTS), now),
+        token_cache=None if cache is None else view_cache(cache, now),
         events=tuple(events.since(max(0, events.last_seq - SHOWN_EVENTS))),
         last_event_seq=events.last_seq,
     )

@@ -6,12 +6,15 @@ unstreamed request only at its next poll, up to 4 s later.
 
 from __future__ import annotations
 
+from collections import deque
 from typing import TYPE_CHECKING
 
 import msgspec
+import trio
 
-from miles_router.errors import WorkerFault
+from miles_router.errors import CannotDial, WorkerFault
 from miles_router.net.call import Call, call_worker
+from miles_router.net.fanout import CALLS_PER_WORKER
 
 if TYPE_CHECKING:
     from miles_router.core.inflight import Running
@@ -38,14 +41,45 @@ async def abort_abandoned(
 
     A worker ends every request whose id begins with the given one. Where that would end one that
     nobody abandoned, the closed connection alone must do: the worker notices it a little later.
+    Never raises: it runs beside everything else, where an error would end the router.
     """
-    for rid in rids:
-        if services.inflight.shares_prefix(rid, worker, besides=(abandoned,)):
-            services.log.debug("abort_withheld", worker=worker.url)
-            continue
-        try:
-            await call_worker(services.dialer, worker, abort_call(rid), timeout_s=ABORT_TIMEOUT_S)
-        except WorkerFault as fault:
-            services.log.debug("abort_unanswered", worker=worker.url, why=fault.message)
-            return
-        services.metrics.aborts_sent += 1
+    # A batch has an id per prompt: one after another, 200 of them at 20 ms each would take 4 s.
+    pending = deque(rids)
+    async with trio.open_nursery() as nursery:
+        for _ in range(min(CALLS_PER_WORKER, len(rids))):
+            nursery.start_soon(
+                _abort_in_turn, services, worker, pending, abandoned, nursery.cancel_scope
+            )
+    if pending:
+        services.log.warning("aborts_not_sent", worker=worker.url, count=len(pending))
+
+
+async def _abort_in_turn(
+    services: Services,
+    worker: Worker,
+    pending: deque[str],
+    abandoned: Running,
+    everything: trio.CancelScope,
+) -> None:
+    """Abort one id after another until none is pending; a worker that fails ends everything."""
+    try:
+        while pending:
+            rid = pending.popleft()
+            if services.inflight.shares_prefix(rid, worker, besides=(abandoned,)):
+                services.log.debug("abort_withheld", worker=worker.url)
+                continue
+            try:
+                await call_worker(
+                    services.dialer, worker, abort_call(rid), timeout_s=ABORT_TIMEOUT_S
+                )
+            except CannotDial as error:
+                pending.append(rid)  # for those that have a connection
+                services.log.debug("abort_postponed", worker=worker.url, why=error.message)
+                return
+            services.metrics.aborts_sent += 1
+    except WorkerFault as fault:
+        services.log.debug("abort_unanswered", worker=worker.url, why=fault.message)
+        pending.clear()
+        everything.cancel()
+    except Exception:
+        services.log.exception("abort_failed", worker=worker.url)

@@ -9,6 +9,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+import trio
+
 from miles_router.core.headers import Headers, first
 from miles_router.errors import TooLarge
 
@@ -29,7 +31,15 @@ class ClientGone(Exception):
 class RequestBody:
     """The body of one request."""
 
-    def __init__(self, receive: Receive, headers: Headers, *, max_bytes: int) -> None:
+    def __init__(
+        self,
+        receive: Receive,
+        headers: Headers,
+        *,
+        max_bytes: int,
+        left: trio.Event | None = None,
+    ) -> None:
+        """`left` is set when the client has left, where the server tells it by itself."""
         length = first(headers, b"content-length")
         self.declared_bytes = None if length is None else int(length)
         self.is_chunked = first(headers, b"transfer-encoding") is not None
@@ -37,6 +47,7 @@ class RequestBody:
         self.is_whole = False
         self.is_replayable = False
         self._receive = receive
+        self._left = left
         self._max_bytes = max_bytes
         self._seen_bytes = 0
         if self.declared_bytes is not None and self.declared_bytes > max_bytes:
@@ -93,6 +104,13 @@ class RequestBody:
         """Return when the client has closed its connection; only after the body is whole."""
         while (await self._receive())["type"] != "http.disconnect":
             pass
+
+    async def wait_left(self) -> None:
+        """Return when the client has left, whoever takes the body; never where no server tells."""
+        if self._left is None:
+            await trio.sleep_forever()
+        else:
+            await self._left.wait()
 
     @property
     def _is_framed_in_chunks(self) -> bool:

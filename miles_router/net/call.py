@@ -6,13 +6,13 @@ cannot starve them. The whole answer is read, up to a bound.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import msgspec
 import trio
 
-from miles_router.core.headers import REQUEST_ID_HEADER, Headers, first
+from miles_router.core.headers import REQUEST_ID_HEADER, Headers, first, trace_of
 from miles_router.errors import WorkerBroke, WorkerTimeout
 from miles_router.net.upstream import Connection, request_head
 
@@ -41,8 +41,8 @@ class Reply:
         """The decoded body; None if it is not JSON."""
         try:
             return msgspec.json.decode(self.body)
-        except (msgspec.DecodeError, RecursionError):
-            return None
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+            return None  # msgspec raises UnicodeDecodeError for a string that is no UTF-8
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +54,11 @@ class Call:
     body: bytes | None = None
     content_type: str = "application/json"
     request_id: str | None = None
+    trace: tuple[tuple[bytes, bytes], ...] = ()
+
+    def on_behalf_of(self, request_id: str, headers: Headers) -> Call:
+        """This call as part of the request with that id and those headers: of its trace, too."""
+        return replace(self, request_id=request_id, trace=tuple(trace_of(headers)))
 
     def encode(self, worker: Worker) -> bytes:
         """The bytes of the request; the worker's own key goes along."""
@@ -62,6 +67,7 @@ class Call:
             headers.append((b"authorization", b"Bearer " + worker.spec.api_key.encode()))
         if self.request_id is not None:
             headers.append((REQUEST_ID_HEADER, self.request_id.encode("latin-1")))
+        headers.extend(self.trace)
         framing: Headers = []
         if self.body is not None:
             headers.append((b"content-type", self.content_type.encode("latin-1")))
@@ -85,6 +91,7 @@ async def call_worker(
 
     Raises:
         WorkerFault: it cannot be reached, breaks off, or takes longer than `timeout_s`.
+        CannotDial: the router's own system grants no connection.
     """
     try:
         with trio.fail_after(timeout_s if timeout_s is not None else float("inf")):

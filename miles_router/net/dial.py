@@ -15,7 +15,7 @@ import trio
 
 from miles_router.core.urlrules import unmap
 from miles_router.errors import DialFailed, DialTimeout
-from miles_router.net.tolerance import dial_fault
+from miles_router.net.tolerance import SHORTAGES, dial_fault, is_own_trouble
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -49,6 +49,7 @@ class Dialer:
         Raises:
             UrlRefused: an address breaks a rule.
             DialFailed: the name does not resolve.
+            CannotDial: the router has no descriptor left to ask with.
         """
         addresses = [url.address] if url.address is not None else await self._look_up(url)
         for address in addresses:
@@ -66,7 +67,8 @@ class Dialer:
         except trio.TooSlowError:
             raise DialFailed(f"{url}: the host name did not resolve in time") from None
         except (OSError, UnicodeError) as error:
-            raise dial_fault(str(url), error) from error
+            # A resolver without a descriptor says that the name does not exist.
+            raise dial_fault(str(url), _shortage() or error) from error
         addresses: list[Address] = []
         for *_, sockaddr in found:
             address = unmap(ipaddress.ip_address(str(sockaddr[0]).partition("%")[0]))
@@ -82,6 +84,7 @@ class Dialer:
         Raises:
             DialFailed: none of them does.
             DialTimeout: not within the connect timeout.
+            CannotDial: the router's own system grants no connection.
         """
         try:
             with trio.fail_after(self._connect_timeout_s):
@@ -95,33 +98,63 @@ class Dialer:
     async def _connect_any(self, url: WorkerUrl, addresses: Sequence[Address]) -> trio.SocketStream:
         failure: OSError | None = None
         for address in addresses:
-            family = socket.AF_INET6 if address.version == 6 else socket.AF_INET
-            sock = trio.socket.socket(family, socket.SOCK_STREAM)
             try:
-                await sock.connect((str(address), url.port))
-                return trio.SocketStream(sock)
+                return await _connect(address, url.port)
             except OSError as error:
-                sock.close()
-                failure = error
-            except BaseException:
-                sock.close()
-                raise
+                if error.errno in SHORTAGES:
+                    raise dial_fault(str(url), error) from error
+                # What the worker says at one address counts for more than one that is out of reach.
+                if failure is None or is_own_trouble(failure) or not is_own_trouble(error):
+                    failure = error
         raise dial_fault(str(url), failure or OSError("it has no address"))
 
     async def _start_tls(
         self, url: WorkerUrl, stream: trio.SocketStream
     ) -> trio.SSLStream[trio.SocketStream]:
-        if self._ssl_context is None:
-            self._ssl_context = ssl.create_default_context()
-        tls = trio.SSLStream(
-            stream, self._ssl_context, server_hostname=url.host, https_compatible=True
-        )
         try:
+            tls = trio.SSLStream(
+                stream, self._trust(url), server_hostname=url.host, https_compatible=True
+            )
             await tls.do_handshake()
         except (trio.BrokenResourceError, ssl.SSLError, OSError) as error:
             stream.socket.close()
-            raise dial_fault(str(url), error) from error
+            raise dial_fault(str(url), _shortage() or error) from error
         except BaseException:
             stream.socket.close()
             raise
         return tls
+
+    def _trust(self, url: WorkerUrl) -> ssl.SSLContext:
+        """The certificates that are trusted.
+
+        Raises:
+            CannotDial: they could not be read, for want of descriptors.
+        """
+        if self._ssl_context is None:
+            context = ssl.create_default_context()  # without a descriptor: empty, without a word
+            shortage = _shortage()
+            if shortage is not None:
+                raise dial_fault(str(url), shortage)
+            self._ssl_context = context
+        return self._ssl_context
+
+
+async def _connect(address: Address, port: int) -> trio.SocketStream:
+    """A connection to `address`. Cancellation and errors: nothing stays open."""
+    family = socket.AF_INET6 if address.version == 6 else socket.AF_INET
+    sock = trio.socket.socket(family, socket.SOCK_STREAM)
+    try:
+        await sock.connect((str(address), port))
+        return trio.SocketStream(sock)
+    except BaseException:
+        sock.close()
+        raise
+
+
+def _shortage() -> OSError | None:
+    """What the system has against one more descriptor; None if nothing."""
+    try:
+        socket.socket().close()
+    except OSError as error:
+        return error if error.errno in SHORTAGES else None
+    return None

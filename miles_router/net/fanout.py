@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections import deque
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import trio
 
-from miles_router.errors import WorkerFault
+from miles_router.errors import CannotDial, DialTimeout, WorkerFault, WorkerTimeout
 from miles_router.net.call import Call, Reply, call_worker
 
 if TYPE_CHECKING:
@@ -16,6 +17,9 @@ if TYPE_CHECKING:
     from miles_router.core.worker import Worker
     from miles_router.net.dial import Dialer
 
+# An abort of thousands of requests must not cost a worker, or the router, as many connections.
+CALLS_PER_WORKER = 16
+
 
 @dataclass(frozen=True, slots=True)
 class WorkerReply:
@@ -23,7 +27,7 @@ class WorkerReply:
 
     worker: Worker
     reply: Reply | None
-    fault: WorkerFault | None
+    fault: WorkerFault | CannotDial | None
 
     @property
     def is_success(self) -> bool:
@@ -34,19 +38,36 @@ class WorkerReply:
 async def fan_out(
     dialer: Dialer, calls: Iterable[tuple[Worker, Call]], *, timeout_s: float | None
 ) -> list[WorkerReply]:
-    """Make all calls at once; each has its own deadline and fails alone. Order is kept."""
+    """Make all calls; each has its own deadline and fails alone. Order is kept.
+
+    All workers are asked at once, each over at most `CALLS_PER_WORKER` connections. A worker that
+    let a call time out is not asked the rest of its calls: they fail in the same way, at once.
+    """
     calls = list(calls)
     results: list[WorkerReply | None] = [None] * len(calls)
+    waiting: dict[Worker, deque[int]] = {}
+    for index, (worker, _call) in enumerate(calls):
+        waiting.setdefault(worker, deque()).append(index)
 
-    async def ask(index: int, worker: Worker, call: Call) -> None:
-        try:
-            reply = await call_worker(dialer, worker, call, timeout_s=timeout_s)
-        except WorkerFault as fault:
-            results[index] = WorkerReply(worker, None, fault)
-        else:
-            results[index] = WorkerReply(worker, reply, None)
+    async def ask_in_turn(worker: Worker, indexes: deque[int]) -> None:
+        while indexes:
+            index = indexes.popleft()
+            result = await _ask(dialer, worker, calls[index][1], timeout_s)
+            results[index] = result
+            if isinstance(result.fault, DialTimeout | WorkerTimeout):
+                while indexes:
+                    results[indexes.popleft()] = result
 
     async with trio.open_nursery() as nursery:
-        for index, (worker, call) in enumerate(calls):
-            nursery.start_soon(ask, index, worker, call)
+        for worker, indexes in waiting.items():
+            for _ in range(min(CALLS_PER_WORKER, len(indexes))):
+                nursery.start_soon(ask_in_turn, worker, indexes)
     return [result for result in results if result is not None]
+
+
+async def _ask(dialer: Dialer, worker: Worker, call: Call, timeout_s: float | None) -> WorkerReply:
+    try:
+        reply = await call_worker(dialer, worker, call, timeout_s=timeout_s)
+    except (WorkerFault, CannotDial) as fault:
+        return WorkerReply(worker, None, fault)
+    return WorkerReply(worker, reply, None)

@@ -12,11 +12,14 @@ from __future__ import annotations
 
 from collections import deque
 from dataclasses import dataclass
+from enum import Enum
 
 import httptools
 
 # An OpenAI client sends 1 KB of headers, a browser with cookies 8 KB.
 MAX_HEAD_BYTES = 65_536
+# So fine is the measure of what stands between the data of chunks.
+CHUNKED_PIECE_BYTES = 16_384
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,32 +45,109 @@ _UPGRADE = Refusal(
 )
 _ENCODING = Refusal(400, "bad_request", "the only Transfer-Encoding understood here is: chunked")
 _VERSION = Refusal(400, "bad_request", "the versions understood here are HTTP/1.1 and HTTP/1.0")
+_SPACES = Refusal(400, "bad_request", "single spaces divide a request line")
+_LENGTH = Refusal(400, "bad_request", "Content-Length is one number")
+_FRAMING_TOO_LARGE = Refusal(
+    400, "bad_request", f"chunk extensions or trailers are larger than {MAX_HEAD_BYTES} bytes"
+)
 _EMPTY_LINE = Refusal(400, "bad_request", "a request begins with its request line")
+_LINE_ENDS = (b" HTTP/1.1\r\n", b" HTTP/1.0\r\n")
+_LINE_END_BYTES = len(_LINE_ENDS[0])
+_LENGTH_DIGITS = 20  # of 2**64; h11 takes no more
+_EMPTY = b"\r\n\r\n"  # the end of a line, and an empty one
 _HOST = Refusal(400, "bad_request", "an HTTP/1.1 request carries exactly one Host header")
 
 
+class _Part(Enum):
+    """Where in a request the next byte is."""
+
+    HEAD = "head"
+    COUNTED = "counted"  # a body of a known length
+    CHUNKED = "chunked"
+
+
 class Gate:
-    """Reads one connection's requests, one after another."""
+    """Reads one connection's requests, one after another.
+
+    llhttp does not tell where in its data a request ended, nor which protocol a request line named.
+    So it is fed pieces: a head ends with an empty line, a counted body with its last byte, and a
+    chunked one with an empty line too. A request that ends, ends with a piece.
+    """
 
     def __init__(self) -> None:
         self._parser = httptools.HttpRequestParser(self)
-        self._head_bytes = 0
-        self._parsed_bytes = 0
-        self._in_head = True
-        self._at_boundary = True
-        self._hosts = 0
-        self._target_parts: list[bytes] = []
         self._targets: deque[bytes] = deque()
         self.requests = 0  # heads read completely
+        self._begin()
+
+    def _begin(self) -> None:
+        """Expect a request from here on."""
+        self._part = _Part.HEAD
+        self._head_bytes = 0
+        self._body_bytes = 0  # what is left of a counted body
+        self._loose_bytes = 0  # of chunk lines or trailers since anything came of them
+        self._hosts = 0
+        self._is_headed = False
+        self._is_chunked = False
+        self._is_complete = False
+        self._spaces = 0  # in the request line
+        self._line_end = b""  # its last bytes
+        self._has_line = False
+        self._last_bytes = b""  # three of them, where an empty line may have begun
+        self._target_parts: list[bytes] = []
 
     def check(self, data: bytes) -> Refusal | None:
         """Read `data`; None if all of it may be handed on."""
-        if self._at_boundary and data[:1] in {b"\r", b"\n"}:
-            return _EMPTY_LINE
-        if self._in_head:
-            self._head_bytes += len(data)
+        start = 0
+        while start < len(data):
+            end = self._end_of_piece(data, start)
+            refusal = self._check_piece(data[start:end])
+            if refusal is not None:
+                return refusal
+            start = end
+        return None
+
+    def take_target(self) -> bytes:
+        """The target of the oldest request whose target was not taken yet, to the byte."""
+        return self._targets.popleft()
+
+    def _end_of_piece(self, data: bytes, start: int) -> int:
+        if self._part is _Part.COUNTED:
+            return min(len(data), start + max(1, self._body_bytes))
+        most = start + CHUNKED_PIECE_BYTES if self._part is _Part.CHUNKED else len(data)
+        place = (self._last_bytes + data[start : start + 3]).find(_EMPTY)
+        if place >= 0:
+            return start + place + len(_EMPTY) - len(self._last_bytes)
+        place = data.find(_EMPTY, start, most)
+        return min(len(data), most) if place < 0 else place + len(_EMPTY)
+
+    def _check_piece(self, piece: bytes) -> Refusal | None:
+        if self._part is _Part.HEAD:
+            if not self._head_bytes and piece[:1] in {b"\r", b"\n"}:
+                return _EMPTY_LINE
+            self._note_line(piece)
+            self._head_bytes += len(piece)
+        self._loose_bytes += len(piece)
+        refusal = self._feed(piece)
+        if refusal is not None:
+            return refusal
+        if self._part is _Part.HEAD and self._head_bytes > MAX_HEAD_BYTES:
+            return _HEAD_TOO_LARGE
+        if self._part is _Part.CHUNKED and self._loose_bytes > MAX_HEAD_BYTES:
+            return _FRAMING_TOO_LARGE
+        self._advance(piece)
+        return None
+
+    def _note_line(self, piece: bytes) -> None:
+        if not self._has_line:
+            line, newline, _ = piece.partition(b"\n")
+            self._spaces += line.count(b" ")
+            self._line_end = (self._line_end + line + newline)[-_LINE_END_BYTES:]
+            self._has_line = bool(newline)
+
+    def _feed(self, piece: bytes) -> Refusal | None:
         try:
-            self._parser.feed_data(data)
+            self._parser.feed_data(piece)
         except httptools.HttpParserUpgrade:
             return _UPGRADE
         except httptools.HttpParserCallbackError as error:
@@ -79,62 +159,66 @@ class Gate:
             return Refusal(400, "bad_request", "not an HTTP request: unknown method")
         except httptools.HttpParserError as error:
             return Refusal(400, "bad_request", f"not a valid HTTP/1.1 request: {error}")
-        if self._in_head and self._head_bytes > MAX_HEAD_BYTES:
-            return _HEAD_TOO_LARGE
         return None
 
-    def take_target(self) -> bytes:
-        """The target of the oldest request whose target was not taken yet, to the byte."""
-        return self._targets.popleft()
+    def _advance(self, piece: bytes) -> None:
+        """Say where the byte after `piece` is."""
+        if self._is_complete:
+            self._begin()
+            return
+        self._last_bytes = (self._last_bytes + piece[-3:])[-3:]
+        if self._part is _Part.COUNTED:
+            self._body_bytes -= len(piece)
+        elif self._part is _Part.HEAD and self._is_headed:
+            self._part = _Part.CHUNKED if self._is_chunked else _Part.COUNTED
 
     # -- callbacks of llhttp --------------------------------------------------------------------
 
-    def on_message_begin(self) -> None:
-        """A request begins."""
-        self._at_boundary = False
-        self._in_head = True
-        self._head_bytes = 0
-        self._parsed_bytes = 0
-        self._hosts = 0
-        self._target_parts.clear()
-
     def on_url(self, url: bytes) -> None:
         """A piece of the target."""
-        self._count(len(url))
         self._target_parts.append(url)
 
     def on_header(self, name: bytes, value: bytes) -> None:
         """One header, or one trailer."""
-        if not self._in_head:
+        if self._part is not _Part.HEAD:
             return
-        self._count(len(name) + len(value) + 4)
         lowered = name.lower()
         if lowered == b"host":
             self._hosts += 1
         elif lowered == b"upgrade":
             raise _Refused(_UPGRADE)
+        elif lowered == b"content-length":
+            digits = value.strip()
+            if not digits.isdigit() or len(digits) > _LENGTH_DIGITS:
+                raise _Refused(_LENGTH)
+            self._body_bytes = int(digits)
         elif lowered == b"transfer-encoding":
             # A Transfer-Encoding in HTTP/1.0 is a faulty framing (RFC 9112, 6.1).
             is_old = self._parser.get_http_version() != "1.1"
             if is_old or value.strip().lower() != b"chunked":
                 raise _Refused(_ENCODING)
+            self._is_chunked = True
 
     def on_headers_complete(self) -> None:
         """The head is complete."""
-        self._in_head = False
+        self._is_headed = True
         self.requests += 1
-        version = self._parser.get_http_version()
-        if version not in {"1.0", "1.1"}:
+        if self._line_end not in _LINE_ENDS:  # llhttp also takes RTSP/1.0 and ICE/1.0
             raise _Refused(_VERSION)
-        if self._hosts > 1 or (self._hosts == 0 and version == "1.1"):
+        if self._spaces != 2:
+            raise _Refused(_SPACES)
+        if self._hosts > 1 or (self._hosts == 0 and self._line_end == _LINE_ENDS[0]):
             raise _Refused(_HOST)
         self._targets.append(b"".join(self._target_parts))
 
+    def on_chunk_header(self) -> None:
+        """A chunk's size, and what stands behind it."""
+        self._loose_bytes = 0
+
+    def on_body(self, _piece: bytes) -> None:
+        """A piece of a body."""
+        self._loose_bytes = 0
+
     def on_message_complete(self) -> None:
         """A request ends."""
-        self._at_boundary = True
-
-    def _count(self, size_bytes: int) -> None:
-        self._parsed_bytes += size_bytes
-        if self._parsed_bytes > MAX_HEAD_BYTES:
-            raise _Refused(_HEAD_TOO_LARGE)
+        self._is_complete = True

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import socket
 import struct
+from functools import partial
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -26,8 +27,10 @@ from hypercorn.trio.tcp_server import TCPServer
 from hypercorn.trio.worker_context import WorkerContext
 
 from miles_router.net import departures
+from miles_router.net.accepting import accept_troubles_to
 from miles_router.net.gate import Gate, Refusal
 from miles_router.net.inbox import Inbox
+from miles_router.net.intake import Intake, SpareRoom
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -49,7 +52,9 @@ NEVER = 10**12
 _BETWEEN_ANSWERS = frozenset({h11.IDLE, h11.SEND_RESPONSE, h11.DONE})
 # How long a refused client may take to read why.
 LINGER_S = 2.0
-TARGET_KEY = "miles_router.target"  # in the scope: the request target as it came
+# In the scope: the request target as it came, and an event for the moment when the client leaves.
+TARGET_KEY = "miles_router.target"
+LEFT_KEY = "miles_router.left"
 _RESET_ON_CLOSE = struct.pack("ii", 1, 0)  # SO_LINGER: on, 0 s
 
 
@@ -84,10 +89,9 @@ class GatedServer(TCPServer):
         )
         self._ingress = ingress
         self._gate = Gate()
+        self.intake = Intake(stream, ingress.room)
         self._must_reset = False
         self._is_lingering = False
-        self._is_read = trio.Event()  # the client sends nothing more
-        self._hold: trio.CancelScope | None = None  # while what was read is not taken yet
 
     async def _call_app(
         self, scope: dict[str, Any], receive: Any, send: Any, *spawners: Any
@@ -98,6 +102,8 @@ class GatedServer(TCPServer):
 
         # ASGI splits the target, and so loses whether an empty query was there.
         scope[TARGET_KEY] = self._gate.take_target()
+        # What stands in front of it in the queue may keep the disconnect from an app that is busy.
+        scope[LEFT_KEY] = self.intake.has_ended
         inbox = Inbox(receive)
 
         async def track(message: dict[str, Any]) -> None:
@@ -112,6 +118,7 @@ class GatedServer(TCPServer):
     async def run(self) -> None:
         """Serve the connection to its end; never raises what belongs to it alone."""
         self._ingress.connections.add(self)
+        self._ingress.intakes.add(self.intake)
         try:
             await super().run()
         except* (OSError, trio.BrokenResourceError, trio.ClosedResourceError):
@@ -120,43 +127,32 @@ class GatedServer(TCPServer):
             self._ingress.log.exception("connection_failed")
         finally:
             self._ingress.connections.discard(self)
+            self._ingress.intakes.discard(self.intake)
+            self.intake.close()
 
     async def _read_data(self) -> None:
         while True:
             try:
-                data = bytes(await self.stream.receive_some(65_536))
+                data = await self.intake.read()
             except (trio.ClosedResourceError, trio.BrokenResourceError):
                 break
             refusal = self._gate.check(data) if data else None
             if refusal is not None:
                 await self._refuse(refusal)
                 break
-            with trio.CancelScope() as self._hold:
-                await self.protocol.handle(RawData(data))
-            if not data or self._hold.cancelled_caught:
+            is_there = await self.intake.hand_on(partial(self.protocol.handle, RawData(data)))
+            if not data or not is_there:
                 break
-            self._hold = None
-        self._is_read.set()
+        self.intake.has_ended.set()
         await self.protocol.handle(Closed())
         await self.idle_task.stop()
-
-    @property
-    def held_descriptor(self) -> int | None:
-        """See `departures`."""
-        descriptor = self.stream.socket.fileno()
-        return None if self._hold is None or descriptor < 0 else descriptor
-
-    def end_hold(self) -> None:
-        """See `departures`."""
-        if self._hold is not None:
-            self._hold.cancel()
 
     async def protocol_send(self, event: Event) -> None:
         """Carry out what Hypercorn's protocol wants of the connection."""
         if isinstance(event, RawData):
             await self._send_bytes(event.data)
             return
-        if isinstance(event, Updated) and event.idle and self._is_read.is_set():
+        if isinstance(event, Updated) and event.idle and self.intake.has_ended.is_set():
             return  # there is no next request to wait for
         if isinstance(event, Closed) and not self._must_reset and self._has_unread_body:
             if not self._is_lingering:
@@ -183,14 +179,14 @@ class GatedServer(TCPServer):
     def _has_unread_body(self) -> bool:
         connection = getattr(self.protocol.protocol, "connection", None)
         their_state = getattr(connection, "their_state", None)
-        return their_state is h11.SEND_BODY and not self._is_read.is_set()
+        return their_state is h11.SEND_BODY and not self.intake.has_ended.is_set()
 
     async def _linger(self) -> None:
         """Let a client that is still sending take the answer before the connection is closed."""
         with trio.move_on_after(LINGER_S):
             async with self.send_lock:
                 await self.stream.send_eof()
-            await self._is_read.wait()
+            await self.intake.has_ended.wait()
         await self._close()
 
     async def _refuse(self, refusal: Refusal) -> None:
@@ -246,6 +242,8 @@ class Ingress:
         self.context = WorkerContext(None)
         self.lifespan_state: dict[str, Any] = {}
         self.connections: set[GatedServer] = set()
+        self.intakes: set[Intake] = set()
+        self.room = SpareRoom()
         self.metrics = metrics
         self.log = log
 
@@ -268,11 +266,11 @@ class Ingress:
         async with trio.open_nursery() as nursery:
             await nursery.start(lifespan.handle_lifespan)
             await lifespan.wait_for_startup()
-            nursery.start_soon(departures.run, self.connections)
+            nursery.start_soon(departures.run, self.intakes)
             self._accepting = trio.CancelScope()
             async with trio.open_nursery() as handlers:
                 task_status.started()
-                with self._accepting:
+                with self._accepting, accept_troubles_to(self.log):
                     await trio.serve_listeners(
                         self.serve_connection, listeners, handler_nursery=handlers
                     )

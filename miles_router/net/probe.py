@@ -47,7 +47,11 @@ class _Unhealthy(Exception):
 async def probe(
     dialer: Dialer, worker: Worker, *, health_path: str, timeout_s: float
 ) -> ProbeReport:
-    """Probe `worker` once. Never raises a fault: it is the report. Cancellation: no report."""
+    """Probe `worker` once. A fault is never raised: it is the report. Cancellation: no report.
+
+    Raises:
+        CannotDial: the router could not ask, which says nothing about the worker.
+    """
     started_at = trio.current_time()
     model: dict[str, object] = {}
     detail = ""

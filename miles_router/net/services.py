@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from miles_router.core.pool import Pool
     from miles_router.net.dial import Dialer
     from miles_router.net.idle import IdleConnections
+    from miles_router.net.token_cache import TokenCache
 
 
 @dataclass(slots=True, eq=False)
@@ -43,4 +44,6 @@ class Services:
     rng: random.Random
     started_at: float
     boot_id: str
+    token_cache: TokenCache | None = None
     is_stopping: bool = False
+    own_calls: int = 0  # to the router's own routes and to engine control, now under way

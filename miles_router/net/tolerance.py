@@ -1,10 +1,12 @@
 """Foreign exceptions, translated once: what trio, ssl and httptools raise, as faults of a worker.
 
-This file must not decide what a fault leads to (`core.retry`, `core.health` do).
+What the router's own system refuses is no fault of a worker, and is told apart here. This file must
+not decide what a fault leads to (`core.retry`, `core.health` do).
 """
 
 from __future__ import annotations
 
+import errno
 import socket
 import ssl
 from contextlib import contextmanager
@@ -13,7 +15,7 @@ from typing import TYPE_CHECKING
 import httptools
 import trio
 
-from miles_router.errors import DialFailed, WorkerBroke, WorkerFault
+from miles_router.errors import CannotDial, DialFailed, WorkerBroke, WorkerFault
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -28,8 +30,36 @@ BROKEN_CONNECTION = (
 )
 
 
-def dial_fault(url: str, error: BaseException) -> DialFailed:
+# A shortage lets no connection come about, whatever the address.
+SHORTAGES = {
+    errno.EMFILE: "the router has no file descriptor left: raise its limit (ulimit -n)",
+    errno.ENFILE: "the machine has no file descriptor left: raise its limit (sysctl fs.file-max)",
+    errno.ENOBUFS: "the router's machine has no memory left for connections",
+    errno.ENOMEM: "the router's machine has no memory left for connections",
+}
+# Another address may still do.
+_OWN_TROUBLES = SHORTAGES | {
+    errno.EAFNOSUPPORT: "the router's machine has no network of this kind (IPv6 is off?)",
+    errno.EADDRNOTAVAIL: "the router's machine has no address or port left to connect from "
+    "(sysctl net.ipv4.ip_local_port_range)",
+}
+# Descriptors come free as soon as one of the running requests ends.
+_SHORTAGE_RETRY_S = 1.0
+
+
+def is_own_trouble(error: BaseException | None) -> bool:
+    """Whether the router's own system, not the worker, is what `error` speaks of."""
+    return isinstance(error, OSError) and error.errno in _OWN_TROUBLES
+
+
+def dial_fault(url: str, error: BaseException) -> DialFailed | CannotDial:
     """Why no connection to `url` came about, in words."""
+    if isinstance(error, OSError) and error.errno in _OWN_TROUBLES:
+        return CannotDial(
+            f"cannot connect to {url}: {_OWN_TROUBLES[error.errno]}",
+            retry_after_s=_SHORTAGE_RETRY_S,
+            reason=errno.errorcode[error.errno],
+        )
     if isinstance(error, socket.gaierror):
         return DialFailed(f"{url}: the host name does not resolve ({error.strerror})")
     if isinstance(error, ssl.SSLCertVerificationError):

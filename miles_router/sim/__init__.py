@@ -6,7 +6,8 @@
     sampler, context, experts, text, generation   one answer, pure and repeatable
     engine, log, answers                          the scheduler and its JSON, pure
     worker       the engine on a trio clock
-    http, route, routes, generate, control, openai_*, inspection, echo    the HTTP surface
+    http, route, routes, generate, control, loads, sessions, openai_*, inspection, echo
+                                                  the HTTP surface
     faults, misbehave                             what it does wrong on demand
     server, running, fleet                        on a port, in this process, as processes
 

@@ -9,8 +9,13 @@ from cyclopts import App, Parameter
 
 from miles_router.sim.server import main
 from miles_router.sim.settings import SimSettings
+from miles_router.whole_numbers import refuse_fractions
 
-app = App(name="python -m miles_router.sim", help="Run one simulated SGLang worker.")
+app = App(
+    name="python -m miles_router.sim",
+    help="Run one simulated SGLang worker.",
+    config=refuse_fractions,
+)
 
 _DEFAULTS = SimSettings()
 

@@ -122,10 +122,12 @@ class AnswerWriter:
             "output_token_logprobs": self._triples(generation, pairs),
         }
         if item.top_logprobs_num > 0:
-            found["input_top_logprobs"] = [None for _ in prompt]
+            tops = generation.prompt_tops(prompt_version) if prompt else []
+            found["input_top_logprobs"] = self._columns(generation, tops, 0)
             found["output_top_logprobs"] = self._columns(generation, generation.top_logprobs, start)
         if item.token_ids_logprob is not None:
-            found["input_token_ids_logprobs"] = [None for _ in prompt]
+            asked = generation.prompt_chosen(prompt_version) if prompt else []
+            found["input_token_ids_logprobs"] = self._columns(generation, asked, 0)
             found["output_token_ids_logprobs"] = self._columns(
                 generation, generation.chosen_logprobs, start
             )
@@ -133,9 +135,12 @@ class AnswerWriter:
         return found
 
     def _columns(
-        self, generation: Generation, columns: list[LogprobPairs], start: int
-    ) -> list[list[list[Any]]]:
-        return [self._triples(generation, column) for column in columns[start:]]
+        self, generation: Generation, columns: Sequence[LogprobPairs | None], start: int
+    ) -> list[list[list[Any]] | None]:
+        return [
+            None if column is None else self._triples(generation, column)
+            for column in columns[start:]
+        ]
 
     def _triples(
         self, generation: Generation, pairs: Sequence[tuple[float | None, int]]

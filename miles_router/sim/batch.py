@@ -76,6 +76,27 @@ def _prompts(body: dict[str, Any]) -> tuple[bool, list[tuple[str | None, list[in
     return False, [(None, one) for one in ids]
 
 
+def _check_features(body: dict[str, Any]) -> None:
+    """Refuse what asks for a server that was started in another way.
+
+    A simulated worker is one data-parallel rank and keeps no hidden states.
+    """
+    if body.get("session_id") is not None and body.get("session_params") is not None:
+        raise bad_value("session_id and session_params cannot both be set.")
+    hidden = body.get("return_hidden_states")
+    if any(hidden) if isinstance(hidden, list) else hidden:
+        raise bad_value(
+            "The server is not configured to return hidden states. Please set "
+            "`--return-hidden-states-mode last`, `--return-hidden-states-mode full`, or the "
+            "legacy `--enable-return-hidden-states` flag."
+        )
+    rank = body.get("routed_dp_rank")
+    if rank is None:
+        rank = body.get("data_parallel_rank")  # its old name
+    if rank not in {None, 0}:
+        raise bad_value(f"routed_dp_rank={rank} out of range [0, 1)")
+
+
 def _sampling_objects(body: dict[str, Any], count: int) -> tuple[int, list[dict[str, Any] | None]]:
     given = body.get("sampling_params")
     if given is None or isinstance(given, dict):
@@ -146,6 +167,7 @@ class BatchParser:
             RequestRefused: with the status and body SGLang answers.
         """
         check_generate_body(body)
+        _check_features(body)
         is_single, prompts = _prompts(body)
         count = len(prompts)
         samples, sampling = _sampling_objects(body, count)

@@ -137,6 +137,7 @@ _FIELD_CHECKS: dict[str, Check] = {
     "return_prompt_token_ids": _boolean,
     "routed_experts_start_len": _integer,
     "routed_dp_rank": _integer,
+    "data_parallel_rank": _integer,
     "disagg_prefill_dp_rank": _integer,
     "priority": _integer,
     "extra_key": _one_or_list(_string),

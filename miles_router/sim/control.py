@@ -1,4 +1,4 @@
-"""Control and observation routes of SGLang 0.5.23: health, weights, pausing, loads, metrics."""
+"""Control routes of SGLang 0.5.23: health, what is served, weights, pausing, the cache."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import trio
 
 from miles_router.sim.http import Reply
+from miles_router.sim.loads import SGLANG_VERSION
 from miles_router.sim.refusals import malformed
 from miles_router.sim.route import Route, get, post, read_object
 
@@ -14,7 +15,6 @@ if TYPE_CHECKING:
     from miles_router.sim.http import Request
     from miles_router.sim.worker import Worker
 
-SGLANG_VERSION = "0.5.23"
 HEALTH_TIMEOUT_S = 20.0
 """SGLANG_HEALTH_CHECK_TIMEOUT's default: so long /health waits for its token before it says 503."""
 
@@ -85,59 +85,6 @@ async def _server_info(worker: Worker, _request: Request) -> Reply:
     )
 
 
-def _load(worker: Worker) -> dict[str, Any]:
-    engine, settings = worker.engine, worker.settings
-    used = sum(len(one.item.prompt_ids) + len(one.output_ids) for one in engine.running.values())
-    total = settings.max_running * settings.context_tokens
-    return {
-        "timestamp": trio.current_time(),
-        "dp_rank": 0,
-        "num_running_reqs": len(engine.running),
-        "num_waiting_reqs": len(engine.queue),
-        "num_used_tokens": used,
-        "num_total_tokens": used + sum(len(one.item.prompt_ids) for one in engine.queue),
-        "max_total_num_tokens": total,
-        "max_running_requests": settings.max_running,
-        "token_usage": used / total,
-        "gen_throughput": settings.tokens_per_s * len(engine.running),
-        "cache_hit_rate": 0.0,
-        "utilization": len(engine.running) / settings.max_running,
-    }
-
-
-async def _loads(worker: Worker, _request: Request) -> Reply:
-    return Reply.json(
-        {
-            "timestamp": trio.current_time(),
-            "version": SGLANG_VERSION,
-            "accelerator": "sim",
-            "num_accelerators": 0,
-            "loads": [_load(worker)],
-        }
-    )
-
-
-async def _metrics(worker: Worker, _request: Request) -> Reply:
-    engine = worker.engine
-    load = _load(worker)
-    rows = (
-        ("num_running_reqs", "gauge", load["num_running_reqs"]),
-        ("num_queue_reqs", "gauge", load["num_waiting_reqs"]),
-        ("token_usage", "gauge", load["token_usage"]),
-        ("cache_hit_rate", "gauge", load["cache_hit_rate"]),
-        ("gen_throughput", "gauge", load["gen_throughput"]),
-        ("prompt_tokens_total", "counter", engine.prompt_tokens),
-        ("generation_tokens_total", "counter", engine.generated_tokens),
-        ("num_requests_total", "counter", engine.total),
-        ("num_aborted_requests_total", "counter", engine.aborted),
-    )
-    lines = []
-    for name, kind, value in rows:
-        lines.append(f"# TYPE sglang:{name} {kind}")
-        lines.append(f'sglang:{name}{{model_name="{engine.served_model_name}"}} {float(value)}')
-    return Reply.text("\n".join(lines) + "\n", kind="text/plain; version=0.0.4; charset=utf-8")
-
-
 async def _flush_cache(worker: Worker, request: Request) -> Reply:
     try:
         timeout_s = float(request.query.get("timeout", "0"))
@@ -146,7 +93,8 @@ async def _flush_cache(worker: Worker, request: Request) -> Reply:
     engine = worker.engine
     with trio.move_on_after(timeout_s):
         await worker.wait_idle()
-    if engine.running or engine.queue:
+    # What a pause has retracted holds no cache any more: it waits without being in the way.
+    if engine.running or (engine.queue and not engine.is_paused):
         return Reply.text(_BUSY, 400)
     engine.cache.clear()
     return Reply.text(_FLUSHED)
@@ -221,8 +169,6 @@ ROUTES: dict[str, Route] = {
     "/get_model_info": get(_model_info),
     "/server_info": get(_server_info),
     "/get_server_info": get(_server_info),
-    "/v1/loads": get(_loads),
-    "/metrics": get(_metrics),
     "/flush_cache": post(_flush_cache, "GET"),
     "/pause_generation": post(_pause_generation),
     "/continue_generation": post(_continue_generation),
@@ -250,4 +196,5 @@ ROUTES: dict[str, Route] = {
         ),
         post(_accepted),
     ),
+    "/weights_checker": post(_accepted, "GET"),
 }

@@ -15,11 +15,14 @@ from miles_router.sim.context import BLOCK_TOKENS, block_ends, extend, fingerpri
 from miles_router.sim.text import AnswerText
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from miles_router.sim.batch import Item
     from miles_router.sim.sampler import Sampler
     from miles_router.sim.tokenizer import Tokenizer
 
 LogprobPairs = list[tuple[float, int]]
+PromptColumns = list[LogprobPairs | None]
 
 
 class Stage(enum.Enum):
@@ -133,12 +136,34 @@ class Generation:
     def prompt_logprobs(self, weight_version: str) -> list[tuple[float | None, int]]:
         """The prompt's (log-probability, token) from `logprob_start_len` on; the first has none."""
         start, ids = self.item.logprob_start_len, self.item.prompt_ids
-        if start < 0 or start >= len(ids):
+        if not 0 <= start < len(ids):
             return []
-        contexts = fingerprints(ids)
-        later = ((contexts[place], ids[place]) for place in range(start + 1, len(ids)))
+        later = zip(self._scored_contexts(), ids[start + 1 :], strict=True)
         scores = [(self._sampler.logprob(weight_version, *one), one[1]) for one in later]
         return [(None, ids[start]), *scores]
+
+    def prompt_tops(self, weight_version: str) -> PromptColumns:
+        """The likeliest tokens at the same places of the prompt; the first has none."""
+        count, sampler = self.item.top_logprobs_num, self._sampler
+        return self._prompt_columns(lambda context: sampler.top(weight_version, context, count))
+
+    def prompt_chosen(self, weight_version: str) -> PromptColumns:
+        """The tokens that were asked for at the same places of the prompt; the first has none."""
+        chosen, sampler = self.item.token_ids_logprob or (), self._sampler
+        return self._prompt_columns(
+            lambda context: [
+                (sampler.logprob(weight_version, context, token), token) for token in chosen
+            ]
+        )
+
+    def _prompt_columns(self, column: Callable[[int], LogprobPairs]) -> PromptColumns:
+        if not 0 <= self.item.logprob_start_len < len(self.item.prompt_ids):
+            return []
+        return [None, *(column(context) for context in self._scored_contexts())]
+
+    def _scored_contexts(self) -> list[int]:
+        """The fingerprints before each token of the prompt that has a log-probability."""
+        return fingerprints(self.item.prompt_ids)[self.item.logprob_start_len + 1 : -1]
 
     def _note_version(self, weight_version: str) -> None:
         if self.weight_version and self.weight_version != weight_version and self.output_ids:

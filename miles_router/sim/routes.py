@@ -8,7 +8,16 @@ from __future__ import annotations
 import hmac
 from typing import TYPE_CHECKING, TypeAlias
 
-from miles_router.sim import control, echo, generate, inspection, openai_chat, openai_text
+from miles_router.sim import (
+    control,
+    echo,
+    generate,
+    inspection,
+    loads,
+    openai_chat,
+    openai_text,
+    sessions,
+)
 from miles_router.sim.http import Reply
 from miles_router.sim.refusals import RequestRefused
 
@@ -22,6 +31,8 @@ Table: TypeAlias = "dict[str, Route]"
 ROUTES: Table = {
     **generate.ROUTES,
     **control.ROUTES,
+    **loads.ROUTES,
+    **sessions.ROUTES,
     **openai_chat.ROUTES,
     **openai_text.ROUTES,
     **inspection.ROUTES,

@@ -28,10 +28,15 @@ _BACKLOG = 2048
 
 
 async def _exchange(worker: Worker, connection: Connection, request: Request) -> bool:
-    path = request.path
-    if not path.startswith("/sim/"):
-        worker.stats.note_request(request)
-    fault = worker.faults.take(path)
+    if request.path.startswith("/sim/"):
+        return await _answer(worker, connection, request)
+    worker.stats.note_request(request)
+    with worker.stats.counted(request):
+        return await _answer(worker, connection, request)
+
+
+async def _answer(worker: Worker, connection: Connection, request: Request) -> bool:
+    fault = worker.faults.take(request.path)
     if fault is None:
         return await send_reply(connection, request, await answer(worker, request))
     worker.stats.faults[fault.kind] += 1
@@ -158,15 +163,15 @@ async def _serve_until_signal(worker: Worker) -> None:
 
 
 def main(settings: SimSettings) -> int:
-    """Run one worker until SIGINT or SIGTERM; the process's exit code."""
+    """Run one worker until SIGINT or SIGTERM; the exit code: 2 if it cannot be run as asked."""
     try:
         worker = Worker(settings, exit_process=_exit_at_once)
         trio.run(_serve_until_signal, worker)
     except FaultSyntaxError as error:
         sys.stderr.write(f"--fault: {error}\n")
-        return 1
+        return 2
     except OSError as error:
         place = f"{settings.host}:{settings.port}"
         sys.stderr.write(f"cannot listen on {place}: {error.strerror or error}\n")
-        return 1
+        return 2
     return 0

@@ -6,6 +6,7 @@ on the command line, so it says what a person gets, not how it is done.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 
@@ -77,10 +78,10 @@ class SimSettings:
         """
         rules = (
             ("port", 0 <= self.port <= 65535, "from 0 to 65535"),
-            ("tokens_per_s", self.tokens_per_s >= 0, "0 (no limit) or more"),
+            ("tokens_per_s", 0 <= self.tokens_per_s < math.inf, "0 (no limit) or more"),
             ("max_running", self.max_running >= 1, "at least 1"),
             ("context_tokens", self.context_tokens >= 2, "at least 2"),
-            ("health_delay_s", self.health_delay_s >= 0, "0 or more"),
+            ("health_delay_s", 0 <= self.health_delay_s < math.inf, "0 or more"),
             ("num_layers", self.num_layers >= 1, "at least 1"),
             ("top_k", 1 <= self.top_k <= self.num_experts, "from 1 to num_experts"),
             ("max_queued", self.max_queued is None or self.max_queued >= 0, "0 or more"),

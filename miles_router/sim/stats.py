@@ -5,10 +5,13 @@ from __future__ import annotations
 import base64
 import hashlib
 from collections import Counter
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from miles_router.sim.http import Request
 
 SHOWN_BODY_BYTES = 65_536
@@ -52,6 +55,7 @@ class Stats:
     connections_open: int = 0
     connections_total: int = 0
     requests: Counter[str] = field(default_factory=Counter)
+    active: Counter[tuple[str, str]] = field(default_factory=Counter)
     faults: Counter[str] = field(default_factory=Counter)
     abort_requests: list[Any] = field(default_factory=list)
     _last: dict[str, _Seen] = field(default_factory=dict)
@@ -64,6 +68,18 @@ class Stats:
         self.requests[path] += 1
         self._last.pop(path, None)
         self._last[path] = _Seen(_head(request))
+
+    @contextmanager
+    def counted(self, request: Request) -> Iterator[None]:
+        """Count a request as active for the length of the block."""
+        key = (request.path, request.method)
+        self.active[key] += 1
+        try:
+            yield
+        finally:
+            self.active[key] -= 1
+            if not self.active[key]:
+                del self.active[key]
 
     def note_body(self, request: Request, body: bytes) -> None:
         """Keep the body of a request noted before."""

@@ -79,6 +79,7 @@ class Worker:
         self.settings = settings
         self.engine = Engine(settings)
         self.stats = Stats()
+        self.sessions: set[str] = set()
         self.exit_process = exit_process
         self.faults = FaultTable(random.Random(settings.seed))  # noqa: S311 - simulated chance
         self.refusing = RefusingListener()

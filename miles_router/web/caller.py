@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from miles_router.core.auth import Caller
     from miles_router.core.request import PathClass
     from miles_router.core.urlrules import Address
+    from miles_router.net.call import Call
 
 _CONTROL = re.compile(rb"[\x00-\x1f\x7f]")
 SCOPE_KEY = "miles_router"
@@ -38,6 +39,11 @@ def context_of(scope: dict[str, Any]) -> RequestContext:
     """The context that the guard put into `scope`."""
     context: RequestContext = scope[SCOPE_KEY]
     return context
+
+
+def on_behalf(scope: dict[str, Any], call: Call) -> Call:
+    """`call` under the id and in the trace of the request in `scope`."""
+    return call.on_behalf_of(context_of(scope).request_id, scope["headers"])
 
 
 def target_path(scope: dict[str, Any]) -> bytes:

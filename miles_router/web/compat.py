@@ -12,12 +12,15 @@ import msgspec
 import trio
 from quart import Blueprint, Response, request
 
-from miles_router.errors import BadRequest, UnknownWorker, UrlRefused
+from miles_router.errors import BadRequest, TooLarge, UnknownWorker, UrlRefused
 from miles_router.web.own import json_reply
 
 if TYPE_CHECKING:
     from miles_router.net.services import Services
     from miles_router.web.registration import Registrar
+
+# Registrations and commands are a few hundred bytes.
+MAX_OBJECT_BYTES = 1024 * 1024
 
 
 def make_compat(services: Services, registrar: Registrar) -> Blueprint:
@@ -59,8 +62,11 @@ async def read_object() -> dict[str, object]:
 
     Raises:
         BadRequest: the body is something else.
+        TooLarge: it is more than a command can be.
     """
     data = await request.get_data()
+    if len(data) > MAX_OBJECT_BYTES:
+        raise TooLarge("the body is too large for this route")
     if not data.strip():
         return {}
     try:

@@ -1,7 +1,8 @@
 """Engine control: paths that change engines go to all workers, or to the one that is named.
 
 One arbitrary worker out of many would leave the pool inconsistent, so these are never relayed. The
-answer says for every worker what it said; with `?worker=ID` it is that worker's own answer.
+answer says for every worker what it said; with `?worker=ID` it is that worker's own answer. Reads
+whose clients expect the answer of one worker get it from the first that is healthy.
 """
 
 from __future__ import annotations
@@ -10,15 +11,17 @@ from typing import TYPE_CHECKING
 from urllib.parse import parse_qsl, quote, urlencode
 
 from miles_router.core.headers import WORKER_HEADER, first
-from miles_router.errors import NoWorker
+from miles_router.core.request import ONE_WORKER_PATHS
+from miles_router.errors import NoWorker, WorkerFault
 from miles_router.net.body import RequestBody
 from miles_router.net.call import Call, call_worker
 from miles_router.net.fanout import fan_out
-from miles_router.web.caller import context_of
+from miles_router.web.caller import context_of, on_behalf
 from miles_router.web.replies import send_json
 from miles_router.web.results import fan_out_status, result_of
 
 if TYPE_CHECKING:
+    from miles_router.core.worker import Worker
     from miles_router.net.services import Services
     from miles_router.web.replies import Receive, Scope, Send
 
@@ -46,15 +49,17 @@ class Control:
             target=f"{path}?{rest}" if rest else path,
             body=body if body or scope["method"] in {"POST", "PUT", "PATCH"} else None,
             content_type=content_type.decode("latin-1"),
-            request_id=context.request_id,
         )
+        call = on_behalf(scope, call)
         self._services.log.info(
             "engine_control", path=context.path, worker=name, request_id=context.request_id
         )
-        if name is None:
-            await self._ask_all(call, send)
+        if name is not None:
+            await self._ask_one(self._services.pool.find(name), call, send)
+        elif context.path in ONE_WORKER_PATHS:
+            await self._ask_any(call, send)
         else:
-            await self._ask_one(name, call, send)
+            await self._ask_all(call, send)
 
     async def _ask_all(self, call: Call, send: Send) -> None:
         services = self._services
@@ -74,9 +79,21 @@ class Control:
         }
         await send_json(send, fan_out_status(results), value)
 
-    async def _ask_one(self, name: str, call: Call, send: Send) -> None:
+    async def _ask_any(self, call: Call, send: Send) -> None:
+        """The answer of the first healthy worker, by order of registration, that gives one."""
+        pool = self._services.pool
+        healthy = [worker for worker in pool.listed if worker.is_routable]
+        if not healthy:
+            raise NoWorker("no worker is healthy", retry_after_s=5.0, states=pool.states())
+        for worker in healthy[:-1]:
+            try:
+                return await self._ask_one(worker, call, send)
+            except WorkerFault as fault:
+                self._services.log.info("control_retry", worker=worker.url, why=str(fault))
+        return await self._ask_one(healthy[-1], call, send)
+
+    async def _ask_one(self, worker: Worker, call: Call, send: Send) -> None:
         services = self._services
-        worker = services.pool.find(name)
         reply = await call_worker(services.dialer, worker, call, timeout_s=CONTROL_TIMEOUT_S)
         headers = [
             (b"content-length", b"%d" % len(reply.body)),

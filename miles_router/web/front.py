@@ -6,33 +6,43 @@ worker; only a broken answer travels on as an exception.
 
 from __future__ import annotations
 
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import trio
 
 from miles_router.core.headers import session_of
 from miles_router.core.inflight import Running
+from miles_router.core.opening import opening
 from miles_router.core.request import (
     PathClass,
+    Rids,
     classify,
+    find_rids,
     is_generation,
     matched_path,
-    rids_in,
 )
 from miles_router.errors import Forbidden, RequestAborted, RouterError, ShuttingDown
 from miles_router.net.body import RequestBody
 from miles_router.net.exchange import Exchange, RelayRequest
-from miles_router.net.ingress import TARGET_KEY
+from miles_router.net.ingress import LEFT_KEY, TARGET_KEY
 from miles_router.web.aborted import send_aborted
 from miles_router.web.caller import RequestContext, context_of, target_path
+from miles_router.web.failures import note_error
 from miles_router.web.replies import send_error
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from miles_router.net.services import Services
     from miles_router.web.replies import App, Receive, Scope, Send
 
-# Looking for the rid in a larger body takes longer than the loop should stand still (5 ms).
+# Looking into a larger body takes longer than the loop should stand still (5 ms).
 PARSE_IN_THREAD_BYTES = 1024 * 1024
+
+
+# Streams that end when their reader or the router does.
+ENDLESS_PATHS = frozenset({"/events"})
 
 
 class Front:
@@ -51,18 +61,35 @@ class Front:
         context.failure = None  # a middleware may ask again
         try:
             _follow_rewrite(context, scope)
-            if context.path_class is PathClass.OWN:
-                await _serve_own(self._own_routes, {**scope, "path": context.path}, receive, send)
-            elif context.path_class is PathClass.CONTROL:
-                await self._control(scope, receive, send)
+            if context.path_class in {PathClass.OWN, PathClass.CONTROL}:
+                with self._counted(context.path):
+                    await self._serve_here(context, scope, receive, send)
             else:
                 await self._relay(context, scope, receive, send)
         except RouterError as error:
-            self._services.metrics.errors[error.code] += 1
+            note_error(self._services, error, request_id=context.request_id, path=context.path)
             await send_error(send, error)
         except Exception as ending:  # AnswerCut, ClientGone, or a mistake of the router's own
             context.failure = ending
             raise
+
+    @contextmanager
+    def _counted(self, path: str) -> Iterator[None]:
+        """A router that stops waits for what is counted."""
+        counts = path not in ENDLESS_PATHS
+        self._services.own_calls += counts
+        try:
+            yield
+        finally:
+            self._services.own_calls -= counts
+
+    async def _serve_here(
+        self, context: RequestContext, scope: Scope, receive: Receive, send: Send
+    ) -> None:
+        if context.path_class is PathClass.OWN:
+            await _serve_own(self._own_routes, {**scope, "path": context.path}, receive, send)
+        else:
+            await self._control(scope, receive, send)
 
     async def _relay(
         self, context: RequestContext, scope: Scope, receive: Receive, send: Send
@@ -71,7 +98,12 @@ class Front:
         if services.is_stopping:
             raise ShuttingDown("the router is shutting down", retry_after_s=5.0)
         target = _target(scope)
-        body = RequestBody(receive, scope["headers"], max_bytes=services.settings.max_body_bytes)
+        body = RequestBody(
+            receive,
+            scope["headers"],
+            max_bytes=services.settings.max_body_bytes,
+            left=scope.get(LEFT_KEY),
+        )
         running = Running(
             request_id=context.request_id,
             tenant=context.caller.tenant,
@@ -79,11 +111,13 @@ class Front:
             started_at=context.started_at,
         )
         services.inflight.add(running)
+        known = b""
         try:
             await body.read_ahead()
             generates = is_generation(context.path)
-            if generates and body.is_replayable:
-                running.rids = await _find_rids(body.prefix)
+            if generates:
+                known = await _known_of(body)
+                running.rids, running.names = await _find_rids(known)
             exchange = Exchange(
                 services,
                 _relay_request(context, scope, target, generates=generates),
@@ -93,7 +127,7 @@ class Front:
             )
             await exchange.run(read_s=trio.current_time() - context.started_at)
         except RequestAborted as aborted:
-            await send_aborted(send, context.path, body.prefix, running.rids, aborted)
+            await send_aborted(send, context.path, known, running.rids, aborted)
         finally:
             services.inflight.discard(running)
             services.metrics.bytes_in += body.size_bytes
@@ -153,10 +187,17 @@ def _relay_request(
     )
 
 
-async def _find_rids(body: bytes) -> tuple[str, ...]:
+async def _known_of(body: RequestBody) -> bytes:
+    """The body, or what the beginning of a large one says of it, as JSON."""
+    if body.is_replayable:
+        return body.prefix
+    return await trio.to_thread.run_sync(opening, body.prefix)
+
+
+async def _find_rids(body: bytes) -> Rids:
     if len(body) <= PARSE_IN_THREAD_BYTES:
-        return rids_in(body)
-    return await trio.to_thread.run_sync(rids_in, body)
+        return find_rids(body)
+    return await trio.to_thread.run_sync(find_rids, body)
 
 
 def _target(scope: Scope) -> bytes:

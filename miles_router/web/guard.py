@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 import uuid
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import trio
 
@@ -26,7 +26,9 @@ from miles_router.errors import (
     WorkerBroke,
 )
 from miles_router.net.body import ClientGone
+from miles_router.web.answer import Answer, Unanswered
 from miles_router.web.caller import SCOPE_KEY, RequestContext, client_address, target_path
+from miles_router.web.failures import note_error
 from miles_router.web.replies import send_error
 
 if TYPE_CHECKING:
@@ -35,7 +37,7 @@ if TYPE_CHECKING:
     from miles_router.web.replies import App, Receive, Scope, Send
 
 OPEN_PATHS = frozenset({"/livez", "/readyz", "/health", "/metrics", "/openapi.json"})
-ADMIN_PATHS = frozenset({"/snapshot", "/events", "/flush_cache"})
+ADMIN_PATHS = frozenset({"/snapshot", "/events", "/flush_cache", "/cache/gc"})
 REGISTRATION_PATHS = frozenset({"/add_worker", "/remove_worker"})
 
 _REQUEST_ID = re.compile(rb"[\x21-\x7e]{1,128}")
@@ -93,7 +95,7 @@ class Guard:
             await _refuse_websocket(receive, send)
 
     async def _serve(self, scope: Scope, receive: Receive, send: Send) -> None:
-        answer = _Answer(send, _request_id(scope))
+        answer = Answer(send, _request_id(scope))
         context: RequestContext | None = None
         path_class = PathClass.OTHER
         started_at = trio.current_time()
@@ -110,14 +112,13 @@ class Guard:
                 is_open_registration=is_open_registration,
             )
             scope[SCOPE_KEY] = answer.context = context
-            await self._app(scope, receive, answer.send)
-        except Exception as error:  # noqa: BLE001  the border of one request
-            await self._fail(scope, answer, error, context)
-        except (SystemExit, BaseExceptionGroup) as error:
-            # A plugin that calls sys.exit fails its request; it does not stop the router.
-            if isinstance(error, BaseExceptionGroup) and error.split((SystemExit, Exception))[1]:
-                raise
-            await self._fail(scope, answer, RuntimeError("SystemExit"), context)
+            await self._app(scope, answer.watching(receive), answer.send)
+            answer.check_over()
+        except BaseException as raised:  # noqa: BLE001  the border of one request
+            beyond = _beyond_request(raised)
+            if beyond is not None:
+                raise beyond from None  # everything ends: what failed besides has nobody to tell
+            await self._fail(scope, answer, raised, context)
         self._count(path_class, answer, started_at)
 
     def _admit(self, scope: Scope, path: str, path_class: PathClass) -> tuple[Caller, bool]:
@@ -134,16 +135,17 @@ class Guard:
             raise
 
     async def _fail(
-        self, scope: Scope, answer: _Answer, error: Exception, context: RequestContext | None
+        self, scope: Scope, answer: Answer, error: BaseException, context: RequestContext | None
     ) -> None:
         """End a request that failed, whatever it failed with."""
         services = self._services
         if context is not None and context.failure is not None:
             error = context.failure
-        while isinstance(error, ExceptionGroup) and len(error.exceptions) == 1:
+        while isinstance(error, BaseExceptionGroup) and len(error.exceptions) == 1:
             error = error.exceptions[0]  # nurseries wrap what they pass on
         if isinstance(error, ClientGone):
             return
+        is_logged = not isinstance(error, RouterError | AnswerCut)
         if not isinstance(error, RouterError | AnswerCut):
             is_own = context is not None and context.failure is not None
             error = self._report(answer, error, is_own=is_own)
@@ -152,17 +154,21 @@ class Guard:
         else:
             if isinstance(error, AnswerCut):  # a middleware that reads whole answers came first
                 error = WorkerBroke(str(error))
-            services.metrics.errors[error.code] += 1
+            note_error(
+                services,
+                error,
+                request_id=answer.request_id,
+                path=scope["path"],
+                is_logged=is_logged,
+            )
             await send_error(answer.send, error)
 
-    def _report(self, answer: _Answer, error: Exception, *, is_own: bool) -> RouterError:
+    def _report(self, answer: Answer, error: BaseException, *, is_own: bool) -> RouterError:
         """An exception that nobody expected: middleware's, or a mistake of the router's own."""
         services = self._services
         who = "the router" if is_own else "a middleware"
-        message = (
-            f"{who} raised {type(error).__name__}; "
-            f"the router's log has the traceback under request id {answer.request_id}"
-        )
+        what = str(error) if isinstance(error, Unanswered) else f"raised {type(error).__name__}"
+        message = f"{who} {what}; the router's log has more under request id {answer.request_id}"
         reported = RouterError(message) if is_own else MiddlewareFailed(message)
         services.log.error(
             "request_failed", request_id=answer.request_id, exc_info=error, code=reported.code
@@ -172,7 +178,7 @@ class Guard:
         return reported
 
     def _note_cut(
-        self, scope: Scope, answer: _Answer, error: Exception, context: RequestContext | None
+        self, scope: Scope, answer: Answer, error: Exception, context: RequestContext | None
     ) -> None:
         """The head is out: the body stays unfinished, and the server closes the connection."""
         self._services.log.warning(
@@ -181,7 +187,7 @@ class Guard:
         path_class = PathClass.OTHER if context is None else context.path_class
         self._services.metrics.cut_answers[path_class] += 1
 
-    def _count(self, path_class: PathClass, answer: _Answer, started_at: float) -> None:
+    def _count(self, path_class: PathClass, answer: Answer, started_at: float) -> None:
         metrics = self._services.metrics
         if answer.status is None:
             metrics.client_gone[path_class] += 1
@@ -198,37 +204,16 @@ class Guard:
         )
 
 
-class _Answer:
-    """The answer on its way out: adds the request id, remembers the status.
+def _beyond_request(raised: BaseException) -> BaseException | None:
+    """What of `raised` reaches beyond its request; None if all of it fails that alone.
 
-    Middleware may not see that the answer behind it broke off: for Starlette's BaseHTTPMiddleware
-    the body just ends. So what would make a broken answer look complete is not let out. A
-    middleware that noticed, and answers with a server error of its own, may.
+    Code that takes the process or another event loop for its own raises SystemExit, GeneratorExit
+    or asyncio's CancelledError: its request has failed, however deep in nurseries it was.
     """
-
-    def __init__(self, send: Send, request_id: str) -> None:
-        self._send = send
-        self.request_id = request_id
-        self.status: int | None = None
-        self.context: RequestContext | None = None
-
-    async def send(self, message: dict[str, Any]) -> None:
-        """Pass one ASGI message on."""
-        if message["type"] == "http.response.start":
-            self._check_whole(message["status"])
-            self.status = message["status"]
-            headers = [h for h in message.get("headers", ()) if h[0].lower() != REQUEST_ID_HEADER]
-            headers.append((REQUEST_ID_HEADER, self.request_id.encode("latin-1")))
-            message = {**message, "headers": headers}
-        elif not message.get("more_body") and self.status is not None:
-            self._check_whole(self.status)
-        await self._send(message)
-
-    def _check_whole(self, status: int) -> None:
-        """Raise if the answer broke off behind, unless it is an error that says so."""
-        failure = None if self.context is None else self.context.failure
-        if isinstance(failure, AnswerCut) and status < 500:
-            raise failure
+    reaching = (trio.Cancelled, KeyboardInterrupt)
+    if isinstance(raised, BaseExceptionGroup):
+        return raised.split(reaching)[0]
+    return raised if isinstance(raised, reaching) else None
 
 
 def _authorization(scope: Scope) -> str | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 import trio
@@ -15,6 +15,7 @@ from miles_router.core.snapshot import take_snapshot
 from miles_router.errors import BadRequest
 from miles_router.net.call import Call
 from miles_router.net.fanout import fan_out
+from miles_router.web.caller import on_behalf
 from miles_router.web.engine_metrics import merge_metrics
 from miles_router.web.openapi import document
 from miles_router.web.own import json_reply
@@ -54,8 +55,12 @@ def make_observe(services: Services) -> Blueprint:
         given = request.args.get("since") or request.headers.get("Last-Event-ID") or "0"
         if not _SEQ.fullmatch(given):
             raise BadRequest("since must be the seq of an event")
-        reply = Response(_stream_events(services, int(given)), content_type="text/event-stream")
-        reply.timeout = None
+        if request.method == "HEAD":  # a stream without an end would keep its connection
+            reply = Response(b"", content_type="text/event-stream")
+            del reply.headers["Content-Length"]
+        else:
+            stream = _stream_events(services, int(given))
+            reply = Response(stream, content_type="text/event-stream")
         reply.headers["Cache-Control"] = "no-cache"
         return reply
 
@@ -66,7 +71,9 @@ def make_observe(services: Services) -> Blueprint:
 
     @routes.get("/engine_metrics")
     async def engine_metrics() -> Response:
-        calls = [(worker, Call("GET", "/metrics")) for worker in services.pool.listed]
+        scope: dict[str, Any] = request.scope  # type: ignore[assignment]  # a plain dict for us
+        call = on_behalf(scope, Call("GET", "/metrics"))
+        calls = [(worker, call) for worker in services.pool.listed]
         results = await fan_out(services.dialer, calls, timeout_s=ENGINE_METRICS_TIMEOUT_S)
         pages = [
             (result.worker.url, result.reply.body.decode("utf-8", "replace"))

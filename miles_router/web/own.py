@@ -5,20 +5,22 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import msgspec
-from quart import Response
+from quart import Response, request
 from quart_trio import QuartTrio
 from werkzeug.exceptions import HTTPException
 
 from miles_router.errors import BadRequest, MethodNotAllowed, NotFound, RouterError, TooLarge
+from miles_router.web.caller import context_of
+from miles_router.web.failures import note_error
 from miles_router.web.replies import error_body
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from miles_router.core.metrics import Metrics
+    from miles_router.net.services import Services
 
-# Registrations and commands are a few hundred bytes.
-MAX_OWN_BODY_BYTES = 1024 * 1024
+# A text of 10 MB for /retrieve_from_text is 60 MB where JSON escapes it as \\uXXXX.
+MAX_TEXT_BODY_BYTES = 64 * 1024 * 1024
 
 _BY_STATUS: dict[int, tuple[type[RouterError], str]] = {
     404: (NotFound, "the router has no such route"),
@@ -39,7 +41,7 @@ def json_reply(
     )
 
 
-def make_quart(metrics: Metrics) -> QuartTrio:
+def make_quart(services: Services) -> QuartTrio:
     """An app without routes; every limit of Quart's is set on purpose.
 
     What a route raises unexpectedly is not answered here: it goes to the guard, as it does from
@@ -47,20 +49,25 @@ def make_quart(metrics: Metrics) -> QuartTrio:
     """
     app = QuartTrio("miles_router")
     app.url_map.strict_slashes = False
-    app.config["RESPONSE_TIMEOUT"] = None  # /events never ends
+    app.config["RESPONSE_TIMEOUT"] = None  # /events never ends, and readers may be slow
     app.config["BODY_TIMEOUT"] = 60
-    app.config["MAX_CONTENT_LENGTH"] = MAX_OWN_BODY_BYTES
+    app.config["MAX_CONTENT_LENGTH"] = MAX_TEXT_BODY_BYTES
     app.config["PROVIDE_AUTOMATIC_OPTIONS"] = False
     app.config["PROPAGATE_EXCEPTIONS"] = True
 
+    def note(error: RouterError) -> None:
+        scope: dict[str, Any] = request.scope  # type: ignore[assignment]  # a plain dict for us
+        context = context_of(scope)
+        note_error(services, error, request_id=context.request_id, path=context.path)
+
     async def answer_router_error(error: RouterError) -> Response:
-        metrics.errors[error.code] += 1
+        note(error)
         return json_reply(error_body(error), error.status, error.headers)
 
     async def answer_http_exception(error: HTTPException) -> Response:
         status = error.code or 400
         kind, message = _BY_STATUS.get(status, (BadRequest, str(error.description)))
-        metrics.errors[kind.code] += 1
+        note(kind(message))
         allowed: Any = getattr(error, "valid_methods", None)
         headers = {"Allow": ", ".join(sorted(allowed))} if allowed else {}
         return json_reply(error_body(kind(message)), status, headers)

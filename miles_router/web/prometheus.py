@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import trio
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
 from prometheus_client.registry import Collector
 
 from miles_router import __version__
+from miles_router.core.cache_view import view_cache
 from miles_router.core.lifecycle import State
+from miles_router.web.prometheus_cache import cache_families
 
 if TYPE_CHECKING:
     from collections import Counter
@@ -46,6 +49,9 @@ class Exporter(Collector):
         yield from self._gauges()
         yield from self._workers()
         yield from self._counters()
+        if self._services.token_cache is not None:
+            view = view_cache(self._services.token_cache, trio.current_time())
+            yield from cache_families(view, _PREFIX)
         metrics = self._services.metrics
         yield _histogram("queue_wait_seconds", "Wait for a worker", metrics.queue_wait)
         yield _histogram("first_byte_seconds", "Until the answer began", metrics.first_byte)

@@ -7,17 +7,18 @@ from typing import TYPE_CHECKING, Any
 
 from quart import Blueprint, Response, request
 
+from miles_router.core.abort_plan import plan_abort, plan_abort_all
 from miles_router.errors import BadRequest, RequestAborted
 from miles_router.net.abort import ABORT_TIMEOUT_S, abort_all_call, abort_call
 from miles_router.net.call import Call
 from miles_router.net.fanout import WorkerReply, fan_out
-from miles_router.web.caller import RequestContext, context_of
+from miles_router.web.caller import RequestContext, context_of, on_behalf
 from miles_router.web.compat import read_object
 from miles_router.web.own import json_reply
 from miles_router.web.results import fan_out_status, result_of
 
 if TYPE_CHECKING:
-    from miles_router.core.inflight import Running
+    from miles_router.core.abort_plan import AbortPlan
     from miles_router.core.worker import Worker
     from miles_router.net.services import Services
 
@@ -61,7 +62,7 @@ def make_requests(services: Services) -> Blueprint:
             target += f"?timeout={timeout}"
         calls = [(worker, Call("POST", target, b"")) for worker in services.pool.listed]
         limit_s = FLUSH_TIMEOUT_S + float(timeout or 0)
-        return _fan_out_reply(await fan_out(services.dialer, calls, timeout_s=limit_s))
+        return _fan_out_reply(await _fan_out(services, calls, timeout_s=limit_s))
 
     return routes
 
@@ -77,7 +78,7 @@ def _tenant(context: RequestContext) -> str | None:
 
 
 async def _abort_rid(services: Services, context: RequestContext, rid: str) -> Response:
-    """Abort what `rid` names, where it runs; what waits in the router's own queue ends there.
+    """Abort what `rid` names, where it runs; what no worker has ends in the router.
 
     The worker is told the full ids it knows: SGLang 0.5.23 takes a rid only if exactly that one is
     live, and then aborts every id that begins with it. A rid the router has not seen (its request
@@ -86,73 +87,48 @@ async def _abort_rid(services: Services, context: RequestContext, rid: str) -> R
     """
     tenant = _tenant(context)
     named = services.inflight.named(rid, tenant)
-    queued = _stop_unsent(named) + _stop_entangled(services, named, tenant)
-    calls = {
-        (running.worker, own): None
-        for running in named
-        if running.worker is not None and running.is_sent and not running.is_stopped
-        for own in running.rids
-        if own.startswith(rid)
-    }
+    plan = plan_abort(services.inflight, named, rid=rid, tenant=tenant)
+    calls = [(worker, abort_call(known)) for worker, known in plan.calls]
     if not named and context.caller.is_admin:
-        calls = {(worker, rid): None for worker in services.pool.listed}
-    results = await fan_out(
-        services.dialer,
-        [(worker, abort_call(own)) for worker, own in calls],
-        timeout_s=ABORT_TIMEOUT_S,
-    )
-    services.metrics.aborts_sent += len(results)
-    return _fan_out_reply(results, matched=len(named), queued_aborted=queued)
+        calls = [(worker, abort_call(rid)) for worker in services.pool.listed]
+    return await _carry_out(services, plan, calls, matched=len(named))
 
 
 async def _abort_all(services: Services, context: RequestContext) -> Response:
     """Abort everything; a tenant among several aborts what is its own."""
     tenant = _tenant(context)
-    running = services.inflight.of_tenant(tenant)
-    queued = _stop_unsent(running) + _stop_entangled(services, running, tenant)
-    calls: list[tuple[Worker, Call]]
+    named = services.inflight.of_tenant(tenant)
     if tenant is None:
+        plan = plan_abort_all(named)
         calls = [(worker, abort_all_call()) for worker in services.pool.workers.values()]
     else:
-        calls = [
-            (one.worker, abort_call(rid))
-            for one in running
-            if one.worker is not None and one.is_sent and not one.is_stopped
-            for rid in one.rids
-        ]
-    results = await fan_out(services.dialer, calls, timeout_s=ABORT_TIMEOUT_S)
-    services.metrics.aborts_sent += len(results)
-    unnamed = 0 if tenant is None else sum(not one.rids for one in running if one.worker)
-    return _fan_out_reply(results, matched=len(running), queued_aborted=queued, without_rid=unnamed)
+        plan = plan_abort(services.inflight, named, rid="", tenant=tenant)
+        calls = [(worker, abort_call(known)) for worker, known in plan.calls]
+    return await _carry_out(services, plan, calls, matched=len(named), without_rid=plan.without_rid)
 
 
-def _stop_unsent(running: list[Running]) -> int:
-    """End those that no worker has yet; returns how many.
-
-    An abort sent to a worker ahead of the request that it names would be lost.
-    """
-    unsent = [one for one in running if one.is_stoppable]
-    for one in unsent:
+async def _carry_out(
+    services: Services, plan: AbortPlan, calls: list[tuple[Worker, Call]], **counts: int
+) -> Response:
+    """End what the router ends, tell the workers the rest, and say what became of it."""
+    for one in plan.unsent:
         one.stop(RequestAborted("aborted by /abort_request before a worker had it"))
-    return len(unsent)
-
-
-def _stop_entangled(services: Services, running: list[Running], tenant: str | None) -> int:
-    """End here those whose abort on their worker would also end another tenant's requests."""
-    if tenant is None:
-        return 0
-    own = services.inflight.of_tenant(tenant)
-    entangled = [
-        one
-        for one in running
-        if one.worker is not None
-        and one.is_sent
-        and any(services.inflight.shares_prefix(rid, one.worker, besides=own) for rid in one.rids)
-    ]
-    for one in entangled:
+    for one in plan.closed:
         one.is_stopped = True
         one.stop(RequestAborted("aborted by /abort_request"))
-    return len(entangled)
+    results = await _fan_out(services, calls, timeout_s=ABORT_TIMEOUT_S)
+    services.metrics.aborts_sent += len(results)
+    queued = len(plan.unsent)
+    return _fan_out_reply(results, **counts, queued_aborted=queued, closed=len(plan.closed))
+
+
+async def _fan_out(
+    services: Services, calls: list[tuple[Worker, Call]], *, timeout_s: float
+) -> list[WorkerReply]:
+    """Make the calls on behalf of the present request."""
+    scope: dict[str, Any] = request.scope  # type: ignore[assignment]  # a plain dict for us
+    caused = [(worker, on_behalf(scope, call)) for worker, call in calls]
+    return await fan_out(services.dialer, caused, timeout_s=timeout_s)
 
 
 def _fan_out_reply(results: list[WorkerReply], **counts: int) -> Response:

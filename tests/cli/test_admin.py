@@ -38,6 +38,7 @@ class StubRouter:
         self.seen: list[tuple[str, str, Any]] = []
         self.tokens: list[str | None] = []
         self.answers: dict[tuple[str, str], list[tuple[int, Any]]] = {}
+        self.raw: dict[str, bytes] = {}  # answers to GET as they are sent
 
     def answer(self, method: str, path: str, *answers: tuple[int, Any]) -> None:
         """Give these answers in turn, the last one for ever."""
@@ -58,8 +59,10 @@ def running_stub() -> Iterator[StubRouter]:
             body = json.loads(self.rfile.read(length)) if length else None
             router.seen.append((self.command, self.path, body))
             router.tokens.append(self.headers.get("Authorization"))
-            status, content = router.next_answer(self.command, self.path)
-            data = json.dumps(content).encode()
+            status, data = 200, router.raw.get(self.path)
+            if data is None:
+                status, content = router.next_answer(self.command, self.path)
+                data = json.dumps(content).encode()
             self.send_response(status)
             self.send_header("Content-Length", str(len(data)))
             self.end_headers()

@@ -11,6 +11,7 @@ import pytest
 from miles_router.cli import main
 from miles_router.config import Settings
 from miles_router.config.checks import flag_of
+from miles_router.config.values import show_size
 
 COMMANDS = (
     "serve", "check-config", "sim", "demo", "workers", "add", "remove", "drain", "undrain",
@@ -28,12 +29,14 @@ def help_of(capsys: pytest.CaptureFixture[str], *argv: str) -> str:
     return capsys.readouterr().out
 
 
-def default_of(value: Any) -> str:
+def default_of(name: str, value: Any) -> str:
+    if name.endswith("_bytes"):
+        return show_size(value)
     if value is None or value == ():
         return "none"
     if value is False:
         return "off"
-    return "1GiB" if value == 1024**3 else str(value)
+    return str(value)
 
 
 @pytest.mark.usefixtures("wide")
@@ -45,7 +48,7 @@ def test_every_flag_is_explained_with_its_default(
     for field in fields(Settings):
         flag = flag_of(field.name)
         row = next(line for line in lines if re.search(rf"│ {flag} ", line))
-        assert f"[default: {default_of(field.default)}]" in row, row
+        assert f"[default: {default_of(field.name, field.default)}]" in row, row
         assert len(row.strip("│ ").removeprefix(flag).split("[")[0].split()) >= 4, row
 
 

@@ -62,6 +62,43 @@ def test_an_unusable_secret_file_is_found(
     assert "--admin-token-file" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(
+    ("url", "word"),
+    [
+        ("http://8.8.8.8:30000", "--allow-worker 8.8.8.8"),
+        ("http://169.254.169.254", "metadata"),
+        ("http://[fe80::1]:80", "link-local"),
+        ("http://0.0.0.0:1", "unspecified"),
+        ("http://0x08080808:1", "8.8.8.8"),
+    ],
+)
+def test_a_worker_that_serve_refuses_is_refused(
+    url: str, word: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["check-config", "--worker", "http://127.0.0.1:1", url]) == 2
+    out, err = capsys.readouterr()
+    assert (out, err.count("\n")) == ("", 1)
+    assert err.startswith(f"miles-router: --worker {url}: ")
+    assert word in err
+
+
+def test_a_worker_that_is_allowed_is_not_refused(capsys: pytest.CaptureFixture[str]) -> None:
+    argv = ["--worker", "http://8.8.8.8:1", "--allow-worker", "8.8.8.0/24"]
+    assert checked(capsys, *argv)["worker"][0] == "http://8.8.8.8:1"
+
+
+@pytest.mark.parametrize(
+    "path", ["tests.plugins.exiting_module:X", "tests.plugins.samples:async_function"]
+)
+def test_a_middleware_that_serve_refuses_is_refused(
+    path: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["check-config", "--middleware", path]) == 2
+    out, err = capsys.readouterr()
+    assert (out, err.count("\n")) == ("", 1)
+    assert err.startswith(f"miles-router: --middleware {path}: ")
+
+
 def test_the_example_file_can_be_used(capsys: pytest.CaptureFixture[str]) -> None:
     shown = checked(capsys, "--config", str(EXAMPLE))
     assert shown["worker"][0] == "http://127.0.0.1:10090, http://127.0.0.1:10091"

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from miles_router.config import Settings
+from miles_router.config import RADIX_TREE_MIDDLEWARE, Settings
 from miles_router.config.checks import flag_of
 from miles_router.errors import ConfigFault
 
@@ -56,6 +56,28 @@ REFUSED: list[tuple[dict[str, Any], str, str]] = [
     ({"affinity_keys": -1}, "affinity_keys", "--affinity-keys must be at least 0"),
     ({"middleware": ("nodots",)}, "middleware", "not an import path; write package.module:Class"),
     ({"middleware": ("a:b:c",)}, "middleware", "not an import path"),
+    ({"token_cache": True}, "tokenizer", "--token-cache needs the model's tokenizer: give"),
+    (
+        {"middleware": (RADIX_TREE_MIDDLEWARE,)},
+        "tokenizer",
+        "--token-cache needs the model's tokenizer: give",
+    ),
+    ({"tokenizer": "m"}, "tokenizer", "--tokenizer has no effect without --token-cache"),
+    ({"journal": Path("j")}, "journal", "--journal has no effect without --token-cache"),
+    (
+        {"capture_routed_experts": True},
+        "capture_routed_experts",
+        "--capture-routed-experts has no effect without --token-cache",
+    ),
+    (
+        {"token_cache": True, "tokenizer": "m", "routed_experts_dir": Path("d")},
+        "routed_experts_dir",
+        "has no effect without --capture-routed-experts",
+    ),
+    ({"cache_bytes": 0}, "cache_bytes", "--cache-bytes must be at least 1"),
+    ({"cache_ttl_s": 0.0}, "cache_ttl_s", "above 0, or the word none"),
+    ({"keep_versions": 0}, "keep_versions", "--keep-versions must be at least 1"),
+    ({"gc_interval_s": 0.0}, "gc_interval_s", "--gc-interval-s must be a number of seconds"),
 ]
 
 
@@ -84,6 +106,8 @@ def test_other_machines_are_let_in_only_with_an_admin_token(host: str) -> None:
         {"port": 0, "shutdown_grace_s": 0.0, "retries": 0, "queue_size": 0, "queue_timeout_s": 0.0},
         {"affinity_keys": 0, "affinity_margin": 0},
         {"middleware": ("package.module:Class", "package.module.Class")},
+        {"token_cache": True, "tokenizer": "m", "journal": Path("j"), "cache_ttl_s": None},
+        {"middleware": (RADIX_TREE_MIDDLEWARE,), "tokenizer": "m"},
         {"allow_workers": ("10.0.0.0/8", "fd00::/8", "10.1.2.3", "gpu-1.cluster.local")},
         {"open_registration": ("10.0.0.0/8", "::1")},
         {"workers": ("http://127.0.0.1:1", "https://gpu-1", "http://[::1]:8000")},

@@ -179,6 +179,7 @@ def test_variables_of_other_commands_do_not_disturb(monkeypatch: pytest.MonkeyPa
         ("MILES_ROUTER_HEALTH_INTERVAL", "did you mean MILES_ROUTER_HEALTH_INTERVAL_S?"),
         ("MILES_ROUTER_WORKERS", "did you mean MILES_ROUTER_WORKER?"),
         ("MILES_ROUTER_port", "is not a setting"),
+        ("MILES_ROUTER_SGLANG_ROUTER_PORT", "did you mean MILES_ROUTER_PORT?"),
     ],
 )
 def test_an_unknown_variable_is_refused_with_the_nearest_name(
@@ -196,6 +197,11 @@ def test_an_unknown_variable_is_refused_with_the_nearest_name(
         ("prot = 1", "'prot' is not a setting; did you mean port?"),
         ("workers = []", "did you mean worker?"),
         ("health-interval = 1", "did you mean health_interval_s?"),
+        ("sglang-router-port = 1", "'sglang-router-port' is not a setting; did you mean port?"),
+        ("sglang_router_ip = 'x'", "did you mean host?"),
+        ("miles-router-middleware-paths = []", "did you mean middleware?"),
+        ("miles-router-timeout = 1", "did you mean first_byte_timeout_s?"),
+        ("rollout-health-check-interval = 1", "did you mean health_interval_s?"),
         ("zzzzzz = 1", "'zzzzzz' is not a setting; remove it"),
         ("config = 'other.toml'", "'config' is not a setting"),
         ("idle-timeout-s = 1\nidle_timeout_s = 1", "idle_timeout_s is given twice"),

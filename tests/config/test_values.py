@@ -32,6 +32,12 @@ def test_what_is_no_size_is_refused_with_an_example(text: str) -> None:
         values.parse_size(text)
 
 
+@pytest.mark.parametrize("text", ["1.5", "1.5B", "0.5 b", "2.0"])
+def test_there_are_no_parts_of_a_byte(text: str) -> None:
+    with pytest.raises(ValueError, match="no parts of a byte"):
+        values.parse_size(text)
+
+
 @given(st.integers(min_value=0, max_value=1024**5))
 def test_a_shown_size_reads_back_exactly(size_bytes: int) -> None:
     assert values.parse_size(values.show_size(size_bytes)) == size_bytes

@@ -30,6 +30,10 @@ class PoolOracle:
         if event.kind == "weight_version":
             return
         assert event.worker_id is not None
+        if event.kind == "first_probe_failed":
+            assert self.told[event.worker_id] == "joining"
+            assert self.rig.workers[event.worker_id].failures_in_row == 1
+            return
         assert event.to_state is not None
         assert event.reason
         assert event.from_state == self.told.get(event.worker_id)

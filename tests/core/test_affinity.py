@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import tracemalloc
+
 from hypothesis import given
 from hypothesis import strategies as st
 
-from miles_router.core.affinity import AffinityTable
+from miles_router.core.affinity import MAX_SESSION_CHARS, AffinityTable
 
 A, B, C, D = (("t", name) for name in "abcd")
 
@@ -57,6 +59,37 @@ def test_settling_again_is_a_use() -> None:
     table.settle(A, "w2", 2.0)
     table.settle(C, "w1", 3.0)
     assert [table.home(key, 3.0) for key in (A, B, C)] == ["w2", None, "w1"]
+
+
+def test_a_long_session_is_told_from_every_other() -> None:
+    table = AffinityTable(ttl_s=60.0, max_keys=10)
+    longest = "k" * MAX_SESSION_CHARS
+    sessions = [longest, longest + "k", longest + "l", "\udcff" * 200, longest * 9]
+    for number, session in enumerate(sessions):
+        table.settle(("t", session), f"w{number}", 0.0)
+    assert [table.home(("t", session), 0.0) for session in sessions] == [
+        "w0",
+        "w1",
+        "w2",
+        "w3",
+        "w4",
+    ]
+    assert table.home(("other", sessions[1]), 0.0) is None
+    assert [table.forget(("t", session)) for session in sessions] == [True] * 5
+    assert len(table) == 0
+
+
+def test_the_memory_of_a_session_does_not_grow_with_its_name() -> None:
+    table = AffinityTable(ttl_s=60.0, max_keys=1000)
+    tracemalloc.start()
+    try:
+        for number in range(500):
+            table.settle(("t", f"{number:06d}" + "k" * 60_000), "w1", 0.0)
+        held_bytes, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert len(table) == 500
+    assert held_bytes < 500 * 2000
 
 
 @given(

@@ -12,9 +12,17 @@ from miles_router.core.headers import (
     session_of,
     to_client,
     to_worker,
+    trace_of,
 )
 
+TRACE: Headers = [
+    (b"traceparent", b"00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"),
+    (b"tracestate", b"a=1"),
+    (b"tracestate", b"b=2"),
+    (b"baggage", b"x=y"),
+]
 KEPT: Headers = [
+    *TRACE,
     (b"content-type", b"application/json"),
     (b"x-smg-routing-key", b"s1"),
     (b"accept", b"a"),
@@ -33,6 +41,11 @@ def test_end_to_end_headers_reach_the_worker_in_order_with_the_request_id() -> N
 
 def test_the_id_of_the_request_is_the_routers_and_comes_once() -> None:
     assert sent([(b"x-request-id", b"x"), (b"x-request-id", b"y")]) == [(b"x-request-id", b"r1")]
+
+
+def test_the_trace_of_a_request_is_found_in_its_order() -> None:
+    assert trace_of([*KEPT, (b"trace", b"x")]) == TRACE
+    assert trace_of([]) == []
 
 
 @pytest.mark.parametrize("name", sorted(HOP_BY_HOP | {b"host", b"content-length", b"expect"}))

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from miles_router.core.inflight import InflightTable, Running
+from hypothesis import given
+from hypothesis import strategies as st
+
+from miles_router.core.inflight import InflightTable, RidIndex, Running
 from miles_router.errors import RequestAborted
 from tests.core.rig import bare_worker
 
@@ -86,3 +89,38 @@ def test_an_abort_that_would_end_another_request_is_seen() -> None:
     assert not table.shares_prefix("job", worker, besides=(own, other))
     assert not table.shares_prefix("job-2", worker, besides=(other,))
     assert not table.shares_prefix("jo", elsewhere, besides=(far,))
+
+
+def test_a_request_is_also_found_by_what_only_its_caller_calls_it() -> None:
+    samples = running(1)
+    samples.names = ("job-7",)
+    table = table_of(samples, running(2, rids=("job-8",)))
+    assert table.named("job-7", "red") == [samples]
+    assert len(table.named("job", "red")) == 2
+
+
+def test_the_ids_of_others_on_a_worker() -> None:
+    worker = bare_worker(1)
+    own, other = running(1, rids=("job",)), running(2, rids=("job-2", "x"))
+    samples, elsewhere = running(3), running(4, rids=("far",))
+    samples.names = ("named",)
+    own.worker = other.worker = samples.worker = worker
+    elsewhere.worker = bare_worker(2)
+    others = table_of(own, other, samples, elsewhere).others_on(worker, besides=(own,))
+    found = {rid: others.has_any(rid) for rid in ("job", "job-2", "x", "job-3", "far", "named")}
+    assert found == {
+        "job": True,
+        "job-2": True,
+        "x": True,
+        "job-3": False,
+        "far": False,
+        "named": False,  # its worker does not know it by that
+    }
+
+
+RIDS = st.text(alphabet="ab-\u00e9\U0001f389", max_size=4)
+
+
+@given(st.lists(RIDS, max_size=12), RIDS)
+def test_an_index_finds_what_looking_at_each_id_would(rids: list[str], prefix: str) -> None:
+    assert RidIndex(rids).has_any(prefix) is any(rid.startswith(prefix) for rid in rids)

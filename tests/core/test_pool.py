@@ -24,6 +24,32 @@ def test_a_worker_joins_by_its_first_good_probe() -> None:
     ]
 
 
+def test_a_worker_that_does_not_answer_while_it_joins_is_told_of_once() -> None:
+    rig = Rig()
+    worker = rig.add(1)
+    seen = rig.events.last_seq
+    rig.fails(worker, ProbeOutcome.UNREACHABLE, times=20)
+    [event] = rig.events.since(seen)
+    assert (event.kind, event.worker_id, event.url) == ("first_probe_failed", worker.id, worker.url)
+    assert event.reason == "probe unreachable"
+    assert event.message.endswith("gets no requests before a probe passes: probe unreachable")
+    assert (event.from_state, event.to_state) == (None, None)
+    rig.passes(worker)
+    seen = rig.events.last_seq
+    rig.fails(worker, ProbeOutcome.UNREACHABLE)
+    assert [event.kind for event in rig.events.since(seen)] == ["worker_suspect"]
+
+
+def test_a_worker_that_is_paused_or_answers_at_once_is_no_such_news() -> None:
+    rig = Rig()
+    paused, fine = rig.add(1), rig.add(2)
+    seen = rig.events.last_seq
+    rig.reports(paused, ProbeOutcome.PAUSED)
+    rig.passes(fine)
+    kinds = [event.kind for event in rig.events.since(seen)]
+    assert "first_probe_failed" not in kinds
+
+
 def test_a_new_worker_is_asked_at_once() -> None:
     rig = Rig()
     wanted: list[int] = []

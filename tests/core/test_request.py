@@ -8,9 +8,12 @@ from hypothesis import strategies as st
 
 from miles_router.core.request import (
     CONTROL_PATHS,
+    ONE_WORKER_PATHS,
     OWN_PATHS,
     PathClass,
+    Rids,
     classify,
+    find_rids,
     is_batch,
     is_generation,
     matched_path,
@@ -68,13 +71,20 @@ def test_matching_is_total_and_leaves_no_way_around(raw: str) -> None:
         ("/hicache/storage-backend", PathClass.CONTROL),
         ("/pause_generation", PathClass.CONTROL),
         ("/pause_generationx", PathClass.OTHER),
+        ("/scale_elastic_ep", PathClass.CONTROL),
+        ("/is_scaling_elastic_ep", PathClass.CONTROL),
+        ("/list_external_corpora", PathClass.CONTROL),
+        ("/server_info", PathClass.CONTROL),
+        ("/get_server_info", PathClass.CONTROL),
+        ("/model_info", PathClass.OTHER),
+        ("/v1/loads", PathClass.OTHER),
     ],
 )
 def test_the_class_of_a_path(path: str, label: PathClass) -> None:
     assert classify(path) is label
 
 
-@pytest.mark.parametrize("path", sorted(CONTROL_PATHS | OWN_PATHS))
+@pytest.mark.parametrize("path", sorted(CONTROL_PATHS | ONE_WORKER_PATHS | OWN_PATHS))
 @pytest.mark.parametrize("spelling", ["{}", "{}/", "/{}", "/x/..{}", "/%2e{}"])
 def test_no_spelling_of_a_guarded_path_is_relayed(path: str, spelling: str) -> None:
     label = classify(matched_path(spelling.format(path)))
@@ -143,6 +153,50 @@ def test_a_batch_runs_under_numbered_rids(prompts: bytes, rids: tuple[str, ...])
     assert is_batch(b"{" + prompts + b"}") is (rids != ("a",))
 
 
+@pytest.mark.parametrize(
+    "samples",
+    [
+        b'"sampling_params": {"n": 2}',
+        b'"sampling_params": {"max_new_tokens": 9, "n": 8, "stop": ["x"]}',
+        b'"sampling_params": [{"n": 2}, {"n": 2}]',
+        b'"sampling_params": [null, {"n": 2}]',
+        b'"n": 2',  # /v1/completions, /v1/chat/completions
+        b'"sampling_params": "odd", "n": 2',
+        b'"n": "odd", "sampling_params": {"n": 2}',
+    ],
+)
+def test_several_samples_run_under_ids_that_nobody_is_told(samples: bytes) -> None:
+    named = b'{"rid": "a", "text": "x", ' + samples + b"}"
+    assert find_rids(named) == Rids(of_caller=("a",))
+    assert rids_in(named) == ()
+    assert is_batch(named)
+    assert find_rids(b'{"rid": ["a", "b"], "text": ["x", "y"], ' + samples + b"}") == Rids(
+        of_caller=("a", "b")
+    )
+    assert find_rids(b'{"text": "x", ' + samples + b"}") == Rids()
+
+
+@pytest.mark.parametrize(
+    "samples",
+    [
+        b'"sampling_params": {"n": 1}',
+        b'"sampling_params": {"n": null}, "n": null',
+        b'"sampling_params": null',
+        b'"sampling_params": {}',
+        b'"sampling_params": []',
+        b'"sampling_params": {"n": "2"}',
+        b'"sampling_params": {"n": [2]}',
+        b'"n": 1',
+        b'"n": true',
+        b'"input": {"n": 2}',
+    ],
+)
+def test_one_sample_runs_under_the_id_of_its_caller(samples: bytes) -> None:
+    named = b'{"rid": "a", "text": "x", ' + samples + b"}"
+    assert find_rids(named) == Rids(on_worker=("a",))
+    assert not is_batch(named)
+
+
 @pytest.mark.parametrize("body", [b"", b"[]", b'["x"]', b"text=x", b'{"text": ["x"', b"\xff"])
 def test_what_is_no_json_object_is_no_batch(body: bytes) -> None:
     assert is_batch(body) is False
@@ -168,5 +222,6 @@ def test_whether_a_body_asks_for_a_stream(body: bytes, stream: bool) -> None:
 def test_no_body_breaks_the_reading(body: bytes) -> None:
     for text in (body, b'{"rid": "' + body + b'"}', b'{"stream": ' + body + b"}"):
         assert isinstance(rids_in(text), tuple)
+        assert isinstance(rids_in(text[:-1] + b', "rid": "a", "n": ' + body + b"}"), tuple)
         assert isinstance(wants_stream(text), bool)
         assert isinstance(is_batch(text), bool)

@@ -59,9 +59,17 @@ def test_a_timeout_is_never_repeated(request_: Repeatable) -> None:
     assert not asks(request_, TIMEOUT)
 
 
+@pytest.mark.parametrize("request_", [GENERATION, WRITE])
+def test_a_body_that_cannot_be_sent_again_is_repeated_while_none_of_it_was_sent(
+    request_: Repeatable,
+) -> None:
+    streamed = replace(request_, has_whole_body=False)
+    assert all(asks(streamed, fault) for fault in UNSENT)
+    assert not any(asks(streamed, fault) for fault in (BROKE, NotAWorker("?"), TIMEOUT))
+
+
 @pytest.mark.parametrize("fault", [*UNSENT, BROKE, NotAWorker("?")])
-def test_nothing_is_repeated_without_its_body_or_another_worker(fault: WorkerFault) -> None:
-    assert not asks(replace(GENERATION, has_whole_body=False), fault)
+def test_nothing_is_repeated_without_another_worker(fault: WorkerFault) -> None:
     assert not asks(GENERATION, fault, others=False)
 
 

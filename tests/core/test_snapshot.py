@@ -29,6 +29,7 @@ from tests.core.rig import Rig, bare_worker
 if TYPE_CHECKING:
     from miles_router.core.admission import Admission
     from miles_router.core.affinity import AffinityTable
+    from miles_router.core.cache_view import CacheParts
     from miles_router.core.events import EventLog
     from miles_router.core.pool import Pool
 
@@ -46,6 +47,7 @@ class Parts:
     boot_id: str = "b1"
     started_at: float = 90.0
     is_stopping: bool = False
+    token_cache: CacheParts | None = None
 
     def run(self, number: int, **values: object) -> Running:
         running = Running(f"r{number}", tenant="red", path="/generate", started_at=float(number))

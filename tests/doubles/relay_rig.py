@@ -13,7 +13,8 @@ import trio.testing
 from miles_router.assemble import assemble
 from miles_router.config import Settings
 from miles_router.core.inflight import Running
-from miles_router.core.request import classify, is_generation, rids_in
+from miles_router.core.opening import opening
+from miles_router.core.request import classify, find_rids, is_generation
 from miles_router.core.urlrules import parse_worker_url
 from miles_router.core.worker import ProbeOutcome, ProbeReport, Worker, WorkerSpec
 from miles_router.net.body import RequestBody
@@ -120,18 +121,23 @@ class RelayRig:
         path: str = "/generate",
         headers: list[tuple[bytes, bytes]] | None = None,
         running: Running | None = None,
+        left: trio.Event | None = None,
     ) -> None:
+        """`left`: what the server tells of the client beside the body; by default nothing."""
         if headers is None:
             headers = client.length_header()
         running = running or Running("req", "default", path, trio.current_time())
         services = self.services
-        body = RequestBody(client.receive, headers, max_bytes=services.settings.max_body_bytes)
+        body = RequestBody(
+            client.receive, headers, max_bytes=services.settings.max_body_bytes, left=left
+        )
         services.inflight.add(running)
         try:
             await body.read_ahead()
             generates = is_generation(path)
-            if generates and body.is_replayable:
-                running.rids = rids_in(body.prefix)
+            if generates:
+                known = body.prefix if body.is_replayable else opening(body.prefix)
+                running.rids, running.names = find_rids(known)
             request = RelayRequest(
                 method=method,
                 target=path.encode(),

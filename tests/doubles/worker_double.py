@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import trio
 
 from miles_router.core.urlrules import AddressRules, WorkerUrl
-from miles_router.errors import DialFailed, DialTimeout
+from miles_router.errors import CannotDial, DialFailed, DialTimeout
 from miles_router.net.dial import Dialer
 from tests.doubles.memory_net import MemoryStream, memory_connection
 
@@ -124,6 +124,7 @@ class WorkerDouble:
         self._nursery = nursery
         self.answer = answer
         self.reads_bodies = True
+        self.answers_aborts = True  # else `answer` does
         self.is_refusing = False
         self.is_hanging = False
         self.seen: list[Seen] = []
@@ -158,7 +159,7 @@ class WorkerDouble:
             stream.shut()
 
     async def _serve_one(self, peer: Peer, seen: Seen) -> None:
-        if seen.path == "/abort_request":
+        if seen.path == "/abort_request" and self.answers_aborts:
             seen.body = await peer.read_body(seen)
             self.aborted.append(seen.json()["rid"])
             await peer.answer()
@@ -179,12 +180,16 @@ class MemoryDialer(Dialer):
     def __init__(self, *, connect_timeout_s: float = 5.0) -> None:
         super().__init__(AddressRules.parse(()), connect_timeout_s=connect_timeout_s)
         self.workers: dict[int, WorkerDouble] = {}
+        self.free_descriptors: int | None = None  # None: as many as are wanted
         self._timeout_s = connect_timeout_s
 
     async def connect(  # type: ignore[override]  # a stream in memory
         self, url: WorkerUrl, addresses: Sequence[ipaddress.IPv4Address | ipaddress.IPv6Address]
     ) -> MemoryStream:
         await trio.lowlevel.checkpoint()
+        used = sum(double.open_count for double in self.workers.values())
+        if self.free_descriptors is not None and used >= self.free_descriptors:
+            raise CannotDial(f"cannot connect to {url}: no descriptor", reason="EMFILE")
         worker = self.workers.get(url.port)
         if worker is not None and worker.is_hanging:
             await trio.sleep(self._timeout_s)

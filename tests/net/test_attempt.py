@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from tests.doubles.worker_double import Peer, Seen
 
 MB = b"x" * 1024 * 1024
+LARGE = [b'{"rid": "r1", "text": "', *[MB] * 8, b'"}']
 
 
 async def hang(_peer: Peer, _seen: Seen) -> None:
@@ -100,7 +101,8 @@ STEPS = {
         client=lambda: Client(b'{"rid": "r1", "text": "' + MB + b'"}'),
         is_aborted=True,
     ),
-    "uploading": Step(writing_large, client=lambda: Client(*[MB] * 8)),
+    "queued with a large body": Step(queued, client=lambda: Client(*LARGE)),
+    "uploading": Step(writing_large, client=lambda: Client(*LARGE), is_aborted=True),
     "waiting for the head": Step(waiting_for_head, is_aborted=True),
     "in mid-head": Step(in_mid_head, is_aborted=True),
     "in mid-body": Step(in_mid_body, is_aborted=True, has_started=True),
@@ -130,23 +132,29 @@ async def test_cancelled_from_outside(name: str, autojump_clock: Clock) -> None:
         await assert_left_clean(rig, step)
 
 
-# Servers tell the end of an exchange as they tell that the client left; a client is not read while
-# the worker does not take what it sends.
-@pytest.mark.parametrize("name", sorted(set(STEPS) - {"last piece", "uploading"}))
-async def test_the_client_leaves(name: str, autojump_clock: Clock) -> None:
+# Servers tell the end of an exchange as they tell that the client left. What they tell with the
+# body reaches nobody while the worker does not take it, or while it waits for a worker.
+@pytest.mark.parametrize("name", sorted(set(STEPS) - {"last piece"}))
+@pytest.mark.parametrize("is_told_aside", [False, True])
+async def test_the_client_leaves(name: str, is_told_aside: bool, autojump_clock: Clock) -> None:
     step = STEPS[name]
+    is_streamed = name in {"uploading", "queued with a large body"}
     async with open_rig() as rig:
         client = step.client()
         step.prepare(rig, client)
+        left = trio.Event() if is_told_aside or is_streamed else None
 
         async def ask() -> None:
             with pytest.raises(ClientGone):
-                await rig.ask(client)
+                await rig.ask(client, left=left)
 
         async with trio.open_nursery() as nursery:
             nursery.start_soon(ask)
             await trio.sleep(1)
-            client.leave()
+            if left is not None:
+                left.set()
+            if not is_streamed:
+                client.leave()
         assert trio.current_time() < 3
         await assert_left_clean(rig, step)
         assert rig.workers[0].errors == 0, "a client that leaves is no fault of the worker"
@@ -176,6 +184,26 @@ async def test_stopped_by_the_router(name: str, autojump_clock: Clock) -> None:
                 AnswerCut if step.has_started else ShuttingDown
             ]
         await assert_left_clean(rig, step)
+
+
+async def test_an_upload_under_way_is_not_yet_the_workers(autojump_clock: Clock) -> None:
+    async with open_rig() as rig:
+        double = rig.add(hang)
+        double.reads_bodies = False
+        running = Running("req", "default", "/generate", 0.0)
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(lambda: rig.ask(Client(*LARGE), running=running))
+            await trio.sleep(1)
+            assert running.rids == ("r1",)
+            assert running.is_stoppable, "an abort sent to the worker would come too early"
+            double.reads_bodies = True
+            nursery.cancel_scope.cancel()
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(lambda: rig.ask(Client(*LARGE), running=running))
+            await trio.sleep(1)
+            assert running.is_sent
+            nursery.cancel_scope.cancel()
+        await rig.assert_quiet()
 
 
 @pytest.mark.parametrize("name", ["dialing", "waiting for the head", "writing a large body"])

@@ -46,6 +46,28 @@ async def rig(nursery: trio.Nursery) -> Rig:
     return Rig(nursery)
 
 
+async def test_a_call_belongs_to_the_request_that_caused_it(rig: Rig) -> None:
+    headers = [
+        (b"host", b"router"),
+        (b"traceparent", b"00-a-b-01"),
+        (b"authorization", b"Bearer caller"),
+        (b"tracestate", b"a=1"),
+        (b"tracestate", b"b=2"),
+        (b"baggage", b"x=y"),
+        (b"x-request-id", b"not this one"),
+    ]
+    await rig.call(ASK.on_behalf_of("r7", headers))
+    seen = rig.double.seen[0].headers
+    assert [pair for pair in seen if pair[0].startswith(("trace", "bag"))] == [
+        ("traceparent", "00-a-b-01"),
+        ("tracestate", "a=1"),
+        ("tracestate", "b=2"),
+        ("baggage", "x=y"),
+    ]
+    assert [value for name, value in seen if name == "x-request-id"] == ["r7"]
+    assert "authorization" not in dict(seen)
+
+
 async def test_a_call_with_a_body(rig: Rig) -> None:
     call = Call("POST", "/ask?x=1", b"data", content_type="text/plain", request_id="r1")
     reply = await rig.call(call, api_key="secret")
@@ -203,6 +225,8 @@ async def test_nobody_there_is_a_fault_of_the_connection(rig: Rig) -> None:
         (b"<html>", None),
         (b'{"a": 1', None),
         (b"\xff\xfe", None),
+        (b'{"model_path": "\xff"}', None),
+        (b'{"\xff": 1}', None),
         (b"[" * 100_000, None),
     ],
 )

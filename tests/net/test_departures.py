@@ -26,6 +26,7 @@ class Held:
         self.client.send(b"not taken")
         self.is_held = True
         self.ended = 0
+        self.read_on_times = 0
 
     @property
     def held_descriptor(self) -> int | None:
@@ -33,6 +34,10 @@ class Held:
 
     def end_hold(self) -> None:
         self.ended += 1
+
+    def read_on(self, most_bytes: int) -> int:
+        self.read_on_times += most_bytes > 0
+        return 0
 
     def close(self) -> None:
         self.client.close()
@@ -54,6 +59,7 @@ def test_those_that_closed_or_half_closed_are_told_apart_from_those_that_wait(
     connections[1].client.shutdown(socket.SHUT_WR)
     departures.sweep(connections)
     assert [one.ended for one in connections] == [1, 1, 0]
+    assert [one.read_on_times for one in connections] == [0, 0, 1]
 
 
 def test_what_is_read_or_closed_is_left_alone(connections: list[Held]) -> None:
@@ -63,6 +69,7 @@ def test_what_is_read_or_closed_is_left_alone(connections: list[Held]) -> None:
     departures.sweep(connections)
     departures.sweep([])
     assert [one.ended for one in connections] == [0, 0, 0]
+    assert [one.read_on_times for one in connections] == [0, 0, 0]
 
 
 async def test_sweeps_follow_one_another_and_see_who_came_later(

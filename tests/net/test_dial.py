@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import socket
 import ssl
+import subprocess
+import sys
 from ipaddress import ip_address
 from typing import Any
 
@@ -12,7 +15,7 @@ import trio
 import trustme
 
 from miles_router.core.urlrules import AddressRules, parse_worker_url
-from miles_router.errors import DialFailed, DialTimeout, UrlRefused
+from miles_router.errors import CannotDial, DialFailed, DialTimeout, UrlRefused
 from miles_router.net.dial import RESOLVE_TIMEOUT_S, Dialer
 
 
@@ -125,6 +128,93 @@ async def test_ipv6() -> None:
         async with listener:
             stream = await dialer().connect(url, await dialer().resolve(url))
             await stream.aclose()
+
+
+class Shortage:
+    """Makes the system refuse sockets of some families, for some number of reasons."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self._refusals: dict[int, int] = {}
+        original = trio.socket.socket
+
+        def make(family: int = socket.AF_INET, *rest: Any) -> Any:
+            if family in self._refusals:
+                raise OSError(self._refusals[family], "as the system says")
+            return original(family, *rest)
+
+        monkeypatch.setattr(trio.socket, "socket", make)
+
+    def refuse(self, family: int, number: int) -> None:
+        self._refusals[family] = number
+
+
+@pytest.mark.loopback
+@pytest.mark.parametrize("number", [errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM])
+async def test_a_shortage_of_the_own_system_is_told_apart(
+    number: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    listener, port = await listen()
+    Shortage(monkeypatch).refuse(socket.AF_INET, number)
+    url = parse_worker_url(f"http://gpu:{port}")
+    addresses = (ip_address("127.0.0.1"), ip_address("::1"))
+    async with listener:
+        with trio.fail_after(5), pytest.raises(CannotDial) as caught:
+            await dialer().connect(url, addresses)
+    assert caught.value.details["reason"] == errno.errorcode[number]
+
+
+@pytest.mark.loopback
+async def test_an_address_of_a_kind_that_the_machine_lacks_is_passed_over(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    listener, port = await listen()
+    Shortage(monkeypatch).refuse(socket.AF_INET6, errno.EAFNOSUPPORT)
+    url = parse_worker_url(f"http://gpu:{port}")
+    v4, v6 = ip_address("127.0.0.1"), ip_address("::1")
+    with trio.fail_after(5):
+        async with listener:
+            await (await dialer().connect(url, (v6, v4))).aclose()
+            with pytest.raises(CannotDial, match="IPv6"):
+                await dialer().connect(url, (v6,))
+        for order in ((v4, v6), (v6, v4)):  # the worker refuses where it can be asked
+            with pytest.raises(DialFailed, match="connection refused"):
+                await dialer().connect(url, order)
+
+
+@pytest.mark.loopback
+async def test_without_descriptors_neither_names_nor_certificates_are_judged(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    listener, port = await listen()
+    trio.socket.set_custom_hostname_resolver(Resolver([]))
+    url = parse_worker_url(f"https://gpu:{port}")
+    one = dialer()
+    out_of_descriptors = OSError(errno.EMFILE, "too many open files")
+    with trio.fail_after(5):
+        async with listener:
+            with monkeypatch.context() as patch:
+                patch.setattr("miles_router.net.dial._shortage", lambda: out_of_descriptors)
+                with pytest.raises(CannotDial):
+                    await one.resolve(url)
+                with pytest.raises(CannotDial):
+                    await one.connect(url, (ip_address("127.0.0.1"),))
+            assert one._ssl_context is None, "what was read without descriptors is not kept"
+            with pytest.raises(DialFailed, match="does not resolve"):
+                await one.resolve(url)
+
+
+@pytest.mark.loopback
+def test_a_real_shortage_is_seen() -> None:
+    code = (
+        "import os, resource; from miles_router.net.dial import _shortage\n"
+        "resource.setrlimit(resource.RLIMIT_NOFILE, (30, 30)); taken = []\n"
+        "assert _shortage() is None\n"
+        "try:\n    while True: taken.append(os.dup(0))\n"
+        "except OSError: pass\n"
+        "print(_shortage().errno); os.close(taken.pop()); print(_shortage())\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, check=True, text=True)
+    assert done.stdout.split() == [str(errno.EMFILE), "None"]
 
 
 async def dial_tls(*, certified: str, url_host: str, is_trusted: bool) -> None:

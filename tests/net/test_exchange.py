@@ -248,8 +248,9 @@ async def test_a_stale_idle_connection_is_replaced_unseen(autojump_clock: Clock)
         await rig.assert_quiet()
 
 
+@pytest.mark.parametrize("after_s", [0.03, 0.1, 1.0])
 async def test_a_reused_connection_that_dies_late_is_a_failed_attempt(
-    autojump_clock: Clock,
+    after_s: float, autojump_clock: Clock
 ) -> None:
     async with open_rig() as rig:
         worker = rig.add()
@@ -259,13 +260,15 @@ async def test_a_reused_connection_that_dies_late_is_a_failed_attempt(
         async def work_and_die(peer: Peer, _seen: Seen) -> None:
             nonlocal calls
             calls += 1
-            await trio.sleep(1)
+            await trio.sleep(after_s)
             peer.stream.shut()
 
         worker.answer = work_and_die
         with pytest.raises(WorkerBroke):
             await ask(rig)
         assert calls == 1
+        await rig.settle()
+        assert worker.aborted == ["r1"], "it may still run"
         assert rig.services.metrics.stale_reconnects == 0
         await rig.assert_quiet()
 

@@ -10,7 +10,7 @@ import trio
 from miles_router.errors import DialFailed, WorkerBroke, WorkerTimeout
 from miles_router.net import call as call_module
 from miles_router.net.call import Call, call_worker
-from miles_router.net.fanout import fan_out
+from miles_router.net.fanout import CALLS_PER_WORKER, fan_out
 from tests.doubles.relay_rig import open_rig
 
 if TYPE_CHECKING:
@@ -41,6 +41,58 @@ async def test_each_fails_alone_and_order_is_kept(autojump_clock: Clock) -> None
         assert (seen.header("x-request-id"), seen.header("connection")) == ("abc", "close")
         assert seen.header("content-type") == "application/json"
         await rig.assert_quiet()
+
+
+async def test_many_calls_to_one_worker_share_few_connections(autojump_clock: Clock) -> None:
+    most = 0
+
+    async def count(peer: Peer, seen: Seen) -> None:
+        nonlocal most
+        most = max(most, rig.doubles[0].open_count)
+        await trio.sleep(0.1)
+        await peer.answer(seen.body)
+
+    async with open_rig() as rig:
+        rig.add(count)
+        rig.add()
+        calls = [
+            (rig.workers[number % 2], Call("POST", "/x", b"%d" % number)) for number in range(200)
+        ]
+        replies = await fan_out(rig.services.dialer, calls, timeout_s=3.0)
+        assert [reply.reply.json() for reply in replies if reply.reply] == list(range(200))
+        assert [reply.worker for reply in replies] == [worker for worker, _ in calls]
+        assert most == CALLS_PER_WORKER
+        await rig.assert_quiet()
+
+
+async def test_a_worker_that_does_not_answer_is_not_asked_again(autojump_clock: Clock) -> None:
+    async with open_rig() as rig:
+        rig.add(hang)
+        rig.add()
+        rig.add().is_hanging = True
+        calls = [(worker, Call("POST", "/x", b"1")) for worker in rig.workers for _ in range(50)]
+        replies = await fan_out(rig.services.dialer, calls, timeout_s=3.0)
+        assert [type(reply.fault) for reply in replies[:50]] == [WorkerTimeout] * 50
+        assert all(reply.is_success for reply in replies[50:100])
+        assert not any(reply.is_success for reply in replies[100:])
+        assert [reply.worker for reply in replies] == [worker for worker, _ in calls]
+        assert len(rig.doubles[0].seen) == CALLS_PER_WORKER
+        assert trio.current_time() < 6
+        await rig.assert_quiet()
+
+
+async def test_one_broken_call_leaves_the_others_of_its_worker(autojump_clock: Clock) -> None:
+    async def break_one(peer: Peer, seen: Seen) -> None:
+        if seen.body == b"3":
+            peer.stream.shut()
+        else:
+            await peer.answer(seen.body)
+
+    async with open_rig() as rig:
+        rig.add(break_one)
+        calls = [(rig.workers[0], Call("POST", "/x", b"%d" % number)) for number in range(100)]
+        replies = await fan_out(rig.services.dialer, calls, timeout_s=3.0)
+        assert [number for number, one in enumerate(replies) if not one.is_success] == [3]
 
 
 async def test_an_error_status_is_an_answer_but_no_success(autojump_clock: Clock) -> None:

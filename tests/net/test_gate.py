@@ -48,6 +48,8 @@ REFUSED: dict[str, tuple[bytes, int]] = {
     "DEL in a value": (GET + b"X: a\x7fb\r\n\r\n", 400),
     "NUL in the target": (b"GET /\0 HTTP/1.1\r\n" + HOST + b"\r\n", 400),
     "space in the target": (b"GET /a b HTTP/1.1\r\n" + HOST + b"\r\n", 400),
+    "two spaces before the target": (b"GET  / HTTP/1.1\r\n" + HOST + b"\r\n", 400),
+    "two spaces before the version": (b"GET /  HTTP/1.1\r\n" + HOST + b"\r\n", 400),
     "bytes beyond ASCII in the target": (b"GET /\xc3\xa4 HTTP/1.1\r\n" + HOST + b"\r\n", 400),
     "unknown method": (b"BREW / HTTP/1.1\r\n" + HOST + b"\r\n", 400),
     "lower-case method": (b"get / HTTP/1.1\r\n" + HOST + b"\r\n", 400),
@@ -92,6 +94,35 @@ REFUSED: dict[str, tuple[bytes, int]] = {
     "good then bad": (GET + b"\r\n" + POST + b"Content-Length: x\r\n\r\n", 400),
     "large head": (GET + b"X: " + b"a" * (3 * MAX_HEAD_BYTES) + b"\r\n\r\n", 400),
     "many headers": (GET + b"X: aaaaaaaa\r\n" * 20_000 + b"\r\n", 400),
+    "RTSP": (b"GET /a RTSP/1.0\r\n" + HOST + b"\r\n", 400),
+    "RTSP method": (b"DESCRIBE /a RTSP/1.0\r\n" + HOST + b"\r\n", 400),
+    "ICE": (b"SOURCE /a ICE/1.0\r\n" + HOST + b"\r\n", 400),
+    "RTSP behind a request": (GET + b"\r\n" + b"GET /a RTSP/1.0\r\n" + HOST + b"\r\n", 400),
+    "empty line between requests": (GET + b"\r\n" + b"\r\n" + GET + b"\r\n", 400),
+    "empty line behind a body": (POST + b"Content-Length: 1\r\n\r\nx\r\n" + GET + b"\r\n", 400),
+    "line feed behind a body": (POST + b"Content-Length: 1\r\n\r\nx\n" + GET + b"\r\n", 400),
+    "empty line behind chunks": (
+        POST + b"Transfer-Encoding: chunked\r\n\r\n1\r\nx\r\n0\r\n\r\n\r\n" + GET + b"\r\n",
+        400,
+    ),
+    "empty line behind the last request": (POST + b"Content-Length: 1\r\n\r\nx\r\n", 400),
+    "length of 21 digits": (POST + b"Content-Length: 000000000000000000005\r\n\r\nhello", 400),
+    "length of 5000 digits": (POST + b"Content-Length: " + b"0" * 5000 + b"\r\n\r\n", 400),
+    "large chunk extension": (
+        POST + b"Transfer-Encoding: chunked\r\n\r\n3;" + b"a" * 300_000 + b"\r\nabc\r\n0\r\n\r\n",
+        400,
+    ),
+    "large trailer": (
+        POST
+        + b"Transfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\nX: "
+        + b"a" * 300_000
+        + b"\r\n\r\n",
+        400,
+    ),
+    "many trailers": (
+        POST + b"Transfer-Encoding: chunked\r\n\r\n0\r\n" + b"X: aaaaaaaa\r\n" * 20_000 + b"\r\n",
+        400,
+    ),
     "large target": (b"GET /" + b"a" * (3 * MAX_HEAD_BYTES) + b" HTTP/1.1\r\n\r\n", 400),
 }
 
@@ -119,6 +150,35 @@ ACCEPTED: dict[str, tuple[bytes, int]] = {
         + GET
         + b"\r\n",
         6,
+    ),
+    "empty lines in a body": (
+        POST + b"Content-Length: 12\r\n\r\n\r\n\r\nx\r\n\r\nGET" + GET + b"\r\n",
+        2,
+    ),
+    "empty lines in chunks": (
+        POST
+        + b"Transfer-Encoding: chunked\r\n\r\n4\r\n\r\n\r\n\r\n"
+        + b"f\r\n\r\n0\r\n\r\nGET / HT\r\n00;x=y\r\nX: t\r\nY: u\r\n\r\n"
+        + GET
+        + b"\r\n",
+        2,
+    ),
+    "many small chunks": (
+        POST + b"Transfer-Encoding: chunked\r\n\r\n" + b"1\r\nx\r\n" * 30_000 + b"0\r\n\r\n",
+        1,
+    ),
+    "one large chunk": (
+        POST + b"Transfer-Encoding: chunked\r\n\r\n30d40\r\n" + b"x" * 200_000 + b"\r\n0\r\n\r\n",
+        1,
+    ),
+    "trailers that are not too large": (
+        POST + b"Transfer-Encoding: chunked\r\n\r\n0\r\nX: " + b"a" * 40_000 + b"\r\n\r\n",
+        1,
+    ),
+    "length with leading zeros": (POST + b"Content-Length: 0005\r\n\r\nhello", 1),
+    "a head that ends the data with its body": (
+        POST + b"Content-Length: 0\r\n\r\n" + GET + b"\r\n",
+        2,
     ),
     "large but not too large": (GET + b"X: " + b"a" * 60_000 + b"\r\n\r\n", 1),
 }
@@ -208,7 +268,8 @@ MUTATIONS = st.lists(
 
 
 @given(
-    name=st.sampled_from(sorted(set(ACCEPTED) - {"large but not too large"})), mutations=MUTATIONS
+    name=st.sampled_from(sorted(name for name in ACCEPTED if len(ACCEPTED[name][0]) < 1000)),
+    mutations=MUTATIONS,
 )
 def test_the_server_takes_whatever_passes(name: str, mutations: list[tuple[int, bytes]]) -> None:
     """Nothing that passes the gate makes the server behind it answer in its own words."""
@@ -220,16 +281,7 @@ def test_the_server_takes_whatever_passes(name: str, mutations: list[tuple[int, 
         return
     server = h11.Connection(h11.SERVER)
     server.receive_data(bytes(data))
-    try:
-        requests = requests_seen(server)
-    except h11.RemoteProtocolError as error:
-        complaint = str(error)
-    else:
-        assert requests in {gate.requests, None}
-        return
-    # An empty line before a request, which h11 does not skip, or behind the last one.
-    assert "request line" in complaint or "expecting EOF" in complaint
-    assert server.trailing_data[0][:1] in {b"", b"\r", b"\n"}
+    assert requests_seen(server) in {gate.requests, None}
 
 
 def requests_seen(server: h11.Connection) -> int | None:

@@ -9,6 +9,7 @@ import pytest
 import trio
 
 from miles_router.core.worker import ProbeOutcome, ProbeReport
+from miles_router.errors import CannotDial
 from miles_router.net.probe import probe
 from tests.doubles.relay_rig import RelayRig, open_rig
 
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from tests.doubles.worker_double import Peer, Seen
 
 MODEL = b'{"model_path": "m", "weight_version": 7}'
+NO_UTF8 = b'{"model_path": "\xff"}'
 
 
 async def not_found(peer: Peer, _seen: Seen) -> None:
@@ -41,6 +43,8 @@ async def run_probe(rig: RelayRig, timeout_s: float = 30.0) -> ProbeReport:
         ({"/health": (200, b"")}, ProbeOutcome.NOT_A_WORKER, None),
         ({"/health": (200, b""), "/model_info": (200, b"<html>")}, ProbeOutcome.NOT_A_WORKER, None),
         ({"/health": (200, b""), "/model_info": (200, b"{}")}, ProbeOutcome.NOT_A_WORKER, None),
+        ({"/health": (200, b""), "/model_info": (200, NO_UTF8)}, ProbeOutcome.NOT_A_WORKER, None),
+        ({"/health": (200, NO_UTF8), "/model_info": (200, MODEL)}, ProbeOutcome.PASSED, "7"),
         ({"/health": (200, b""), "/v1/models": (200, b"[]")}, ProbeOutcome.NOT_A_WORKER, None),
         ({"/health": (200, b""), "/model_info": (401, b"")}, ProbeOutcome.NOT_A_WORKER, None),
     ],
@@ -77,6 +81,14 @@ async def test_unreachable(autojump_clock: Clock) -> None:
     async with open_rig() as rig:
         rig.add().is_refusing = True
         assert (await run_probe(rig)).outcome is ProbeOutcome.UNREACHABLE
+
+
+async def test_a_router_that_cannot_ask_reports_nothing(autojump_clock: Clock) -> None:
+    async with open_rig() as rig:
+        rig.add()
+        rig.dialer.free_descriptors = 0
+        with pytest.raises(CannotDial):
+            await run_probe(rig)
 
 
 async def test_no_connection_in_time(autojump_clock: Clock) -> None:

@@ -10,7 +10,7 @@ import httptools
 import pytest
 import trio
 
-from miles_router.errors import WorkerBroke, WorkerTimeout
+from miles_router.errors import CannotDial, WorkerBroke, WorkerTimeout
 from miles_router.net.tolerance import broken_answers, dial_fault
 
 URL = "http://gpu:1"
@@ -30,6 +30,27 @@ URL = "http://gpu:1"
 def test_why_no_connection_came_about(error: Exception, words: str) -> None:
     fault = dial_fault(URL, error)
     assert fault.message.startswith(URL)
+    assert words in fault.message
+
+
+@pytest.mark.parametrize(
+    ("number", "words"),
+    [
+        (errno.EMFILE, "ulimit -n"),
+        (errno.ENFILE, "fs.file-max"),
+        (errno.ENOBUFS, "memory"),
+        (errno.ENOMEM, "memory"),
+        (errno.EAFNOSUPPORT, "IPv6"),
+        (errno.EADDRNOTAVAIL, "ip_local_port_range"),
+    ],
+)
+def test_what_the_own_system_refuses_is_no_fault_of_the_worker(number: int, words: str) -> None:
+    fault = dial_fault(URL, OSError(number, "words of the system"))
+    assert isinstance(fault, CannotDial)
+    assert (fault.status, fault.code) == (503, "router_cannot_connect")
+    assert fault.details == {"reason": errno.errorcode[number]}
+    assert fault.headers == {"Retry-After": "1"}
+    assert URL in fault.message
     assert words in fault.message
 
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from contextlib import aclosing
+import asyncio
+from contextlib import aclosing, suppress
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import trio
@@ -108,6 +109,60 @@ class Exits:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         async with trio.open_nursery():
             raise SystemExit(3)
+
+
+class ProcessWide:
+    """Raises what other event loops and interpreters end by, in a nursery or not."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        headers = dict(scope["headers"])
+        error = {
+            b"asyncio": asyncio.CancelledError,
+            b"generator": GeneratorExit,
+            b"own": OddEnd,
+            b"exit": SystemExit,
+        }[headers[b"x-raise"]]
+        if b"x-late" in headers:
+            await send({"type": "http.response.start", "status": 200, "headers": []})
+        if b"x-nested" not in headers:
+            raise error("x")
+        async with trio.open_nursery() as outer, trio.open_nursery():
+            outer.start_soon(self._fail, LookupError("y"))
+            await self._fail(error("x"))
+
+    async def _fail(self, error: BaseException) -> None:
+        raise error
+
+
+class OddEnd(BaseException):
+    pass
+
+
+class Unfinished:
+    """Returns before the answer is complete: with nothing, a head, or a head that is no HTTP."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        kind = dict(scope["headers"])[b"x-kind"]
+        if kind == b"swallows":
+            with suppress(Exception):
+                await self.app(scope, receive, send)
+        if kind == b"waits":
+            while (await receive())["type"] != "http.disconnect":
+                pass
+        heads: dict[bytes, list[Any]] = {
+            b"head": [],
+            b"line": [(b"x", b"a\r\nb: c")],
+            b"text": [("x", "y")],
+            b"name": [(b"", b"y")],
+        }
+        if kind in heads:
+            await send({"type": "http.response.start", "status": 200, "headers": heads[kind]})
 
 
 class RaisesInNursery(RaisesBefore):
@@ -225,6 +280,24 @@ class TakesKeywords:
         self.app = app
         self.keywords = keywords
 
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        raise NotImplementedError
+
+
+class PassesKeywordsOn(BaseHTTPMiddleware):
+    """Takes any keyword, for a base that knows `dispatch` alone."""
+
+    def __init__(self, app: ASGIApp, **options: Any) -> None:
+        super().__init__(app, **options)
+
+    async def dispatch(self, request: Request, call_next: RequestResponseEndpoint) -> Response:
+        return await call_next(request)
+
+
+class RaisesTypeError:
+    def __init__(self, app: ASGIApp, **keywords: Any) -> None:
+        raise TypeError("not a matter of keywords")
+
 
 class RaisesWhenMade:
     def __init__(self, app: ASGIApp) -> None:
@@ -234,3 +307,24 @@ class RaisesWhenMade:
 def make_function(app: ASGIApp) -> ASGIApp:
     """A function serves as well as a class."""
     return app
+
+
+class ExitsWhenMade:
+    def __init__(self, app: ASGIApp) -> None:
+        raise SystemExit(3)
+
+
+async def async_function(app: ASGIApp) -> None:
+    """As one writes a middleware for another framework."""
+
+
+class _Callable:
+    async def __call__(self, app: ASGIApp) -> None:
+        raise NotImplementedError
+
+
+READY_MADE = _Callable()
+
+
+def makes_nothing(app: ASGIApp) -> None:
+    """Forgets to return what it makes."""

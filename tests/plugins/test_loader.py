@@ -27,8 +27,14 @@ def test_both_spellings_name_the_class(path: str) -> None:
         (f"{S}:NoSuchClass", f"{S} has no NoSuchClass"),
         (f"{S}:NOT_CALLABLE", "NOT_CALLABLE is not a class"),
         ("tests.plugins.broken_module:X", "RuntimeError: this module is broken"),
+        ("tests.plugins.exiting_module:X", "SystemExit: usage: exiting_module FILE"),
+        (f"{S}:ExitsWhenMade", "SystemExit: 3"),
+        (f"{S}:async_function", "async_function is an async function, not a class"),
+        (f"{S}:READY_MADE", "making it gave a coroutine, which cannot be called"),
+        (f"{S}:makes_nothing", "making it gave a NoneType, which cannot be called"),
         (f"{S}:TakesMore", "needed"),
         (f"{S}:RaisesWhenMade", "OSError: no such file"),
+        (f"{S}:RaisesTypeError", "TypeError: not a matter of keywords"),
     ],
 )
 def test_what_cannot_be_loaded_is_an_error_that_names_the_flag(path: str, said: str) -> None:
@@ -56,6 +62,12 @@ def test_the_router_is_given_to_those_who_take_it() -> None:
     assert with_router.router is router
     with_keywords: Any = wrap(innermost, [f"{S}:TakesKeywords"], router)
     assert with_keywords.keywords == {"router": router}
+
+
+def test_a_class_whose_base_knows_no_router_is_made_without_it() -> None:
+    app: Any = wrap(innermost, [f"{S}:PassesKeywordsOn"], object())
+    assert type(app) is samples.PassesKeywordsOn
+    assert app.app is innermost
 
 
 def test_a_function_serves_as_well() -> None:

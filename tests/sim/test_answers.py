@@ -14,6 +14,9 @@ if TYPE_CHECKING:
     from miles_router.sim.generation import Generation
 
 
+IDS = [9, 8, 7, 6]
+
+
 def run(settings: SimSettings | None = None, **body: Any) -> tuple[Engine, Generation]:
     engine = Engine(settings or SimSettings(weight_version="12"))
     body.setdefault("input_ids", [34, 27])
@@ -78,6 +81,29 @@ def test_texts_tops_and_chosen_columns() -> None:
     assert [len(column) for column in meta["output_top_logprobs"]] == [2, 2, 2]
     ids = [[token for _, token, _ in column] for column in meta["output_token_ids_logprobs"]]
     assert ids == [[5, 6]] * 3
+
+
+def test_tops_and_chosen_columns_of_the_prompt_lack_only_the_first_place() -> None:
+    asked: dict[str, Any] = {"logprob_start_len": 0, "token_ids_logprob": [5, 7]}
+    meta = answer(input_ids=IDS, return_logprob=True, top_logprobs_num=3, **asked)["meta_info"]
+    first, *tops = meta["input_top_logprobs"]
+    assert first is None
+    assert [len({token for _, token, _ in column}) for column in tops] == [3, 3, 3]
+    assert all(column == sorted(column, reverse=True) for column in tops)
+    none, *chosen = meta["input_token_ids_logprobs"]
+    assert none is None
+    assert [[token for _, token, _ in column] for column in chosen] == [[5, 7]] * 3
+    # At the place of 7 its value is the one that the prompt's own token has.
+    assert chosen[1][1][0] == meta["input_token_logprobs"][2][0]
+
+
+@pytest.mark.parametrize(("start", "columns"), [(-1, 0), (2, 2), (3, 1), (4, 0)])
+def test_columns_of_the_prompt_start_where_asked(start: int, columns: int) -> None:
+    asked: dict[str, Any] = {"token_ids_logprob": [5], "logprob_start_len": start}
+    meta = answer(input_ids=IDS, return_logprob=True, top_logprobs_num=2, **asked)["meta_info"]
+    for name in ("input_token_logprobs", "input_top_logprobs", "input_token_ids_logprobs"):
+        assert len(meta[name]) == columns, name
+    assert meta["input_top_logprobs"][:1] == [None][:columns]
 
 
 def test_no_new_token_still_has_one_log_probability() -> None:

@@ -46,6 +46,21 @@ def parse(body: dict[str, Any], context_tokens: int = 100) -> Batch:
             {"text": ["a", "b"], "sampling_params": [{"n": 1}, {"n": 2}]},
             "The parallel_sample_num should be the same for all samples in sample params.",
         ),
+        (
+            {"text": "a", "return_hidden_states": True},
+            "The server is not configured to return hidden states.",
+        ),
+        (
+            {"text": ["a", "b"], "return_hidden_states": [False, "last"]},
+            "The server is not configured to return hidden states.",
+        ),
+        ({"text": "a", "routed_dp_rank": 1}, "routed_dp_rank=1 out of range [0, 1)"),
+        ({"text": "a", "routed_dp_rank": -1}, "routed_dp_rank=-1 out of range [0, 1)"),
+        ({"text": "a", "data_parallel_rank": 3}, "routed_dp_rank=3 out of range [0, 1)"),
+        (
+            {"text": "a", "session_id": "x", "session_params": {"id": "y"}},
+            "session_id and session_params cannot both be set.",
+        ),
         ({"input_ids": [4000]}, "The input_ids 4000 contains values greater than the vocab size"),
     ],
 )
@@ -54,6 +69,21 @@ def test_values_sglang_refuses(body: dict[str, Any], message: str) -> None:
         parse(body)
     assert refused.value.status == 400
     assert refused.value.body["error"]["message"].startswith(message)
+
+
+@pytest.mark.parametrize(
+    "more",
+    [
+        {"return_hidden_states": False},
+        {"return_hidden_states": [False]},
+        {"routed_dp_rank": 0},
+        {"routed_dp_rank": 0, "data_parallel_rank": 5},
+        {"session_id": "x"},
+        {"session_params": {"id": "x"}},
+    ],
+)
+def test_what_any_server_takes(more: dict[str, Any]) -> None:
+    assert len(parse({"text": "a", **more}).items) == 1
 
 
 def test_a_single_prompt_keeps_its_id_and_text() -> None:

@@ -168,22 +168,26 @@ async def test_flushing_needs_an_idle_worker(autojump_clock: trio.testing.MockCl
         assert trio.current_time() == pytest.approx(1, abs=0.05)
 
 
-async def test_loads_and_metrics_show_what_runs_and_waits(
-    autojump_clock: trio.testing.MockClock,
+@pytest.mark.parametrize(("mode", "status"), [("retract", 200), ("in_place", 400), ("abort", 200)])
+async def test_flushing_while_paused_needs_no_cache_in_use(
+    mode: str, status: int, autojump_clock: trio.testing.MockClock
 ) -> None:
-    async with open_bench(SimSettings(tokens_per_s=10, max_running=1)) as bench:
-        for _ in range(3):
-            await bench.connect().send("POST", "/generate", LONG)
-            await bench.settle()
-        control = bench.connect()
-        (load,) = (await control.get("/v1/loads?include=core")).json()["loads"]
-        assert (load["num_running_reqs"], load["num_waiting_reqs"]) == (1, 2)
-        text = (await control.get("/metrics")).body.decode()
-        assert 'sglang:num_running_reqs{model_name="sim/bpe"} 1.0\n' in text
-        assert 'sglang:num_queue_reqs{model_name="sim/bpe"} 2.0\n' in text
+    """What a pause has retracted waits in the queue, and its cache may go."""
+    async with open_bench(SimSettings(tokens_per_s=10)) as bench:
+        running, control = bench.connect(), bench.connect()
+        await running.send("POST", "/generate", {**LONG, "input_ids": [5] * 64})
+        await trio.sleep(1.05)
+        await control.post("/pause_generation", {"mode": mode})
+        assert (await control.post("/flush_cache", {})).status == status
+        assert (await control.get("/flush_cache?timeout=5")).status == status
+        await control.post("/continue_generation", {})
+        meta = (await running.receive()).json()["meta_info"]
+        assert meta["completion_tokens"] == (10 if mode == "abort" else 100)
+        if mode == "retract":
+            assert meta["cached_tokens"] == 0, "it is computed again"
 
 
-@pytest.mark.parametrize("path", ["/load_lora_adapter", "/release_memory_occupation", "/slow_down"])
+@pytest.mark.parametrize("path", ["/load_lora_adapter", "/slow_down", "/weights_checker"])
 async def test_commands_without_effect_are_accepted_and_counted(path: str) -> None:
     async with open_client() as client:
         assert (await client.post(path, {"a": 1})).status == 200

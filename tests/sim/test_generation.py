@@ -68,7 +68,9 @@ def test_ignore_eos_and_min_new_tokens_put_the_end_off() -> None:
     assert len(ignoring.output_ids) == 300
     assert 2 not in ignoring.output_ids
     waiting = {"sampling_seed": seed, "max_new_tokens": 300, "min_new_tokens": 50}
-    assert len(finished(waiting).output_ids) > 50
+    waited = finished(waiting).output_ids
+    assert len(waited) > 50
+    assert 2 not in waited[:50], "not even drawn, as with a masked logit"
 
 
 def test_a_stop_token_id() -> None:

@@ -95,12 +95,12 @@ async def test_refused_connections_and_the_same_port_afterwards() -> None:
 def test_a_port_in_use_is_one_line(capsys: pytest.CaptureFixture[str]) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
-        assert main(SimSettings(port=port)) == 1
+        assert main(SimSettings(port=port)) == 2
     error = capsys.readouterr().err
     assert error.startswith(f"cannot listen on 127.0.0.1:{port}: ")
     assert error.count("\n") == 1
 
 
 def test_a_fault_that_cannot_be_is_one_line(capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(SimSettings(fault=("explode",))) == 1
+    assert main(SimSettings(fault=("explode",))) == 2
     assert capsys.readouterr().err.startswith("--fault: unknown fault 'explode'")

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from typing import Any
 
 import pytest
@@ -18,7 +19,18 @@ def test_the_fields_that_other_parts_rely_on() -> None:
 
 @pytest.mark.parametrize(
     ("name", "value"),
-    [("port", 70000), ("tokens_per_s", -1.0), ("max_running", 0), ("top_k", 65), ("drift", 1.5)],
+    [
+        ("port", 70000),
+        ("tokens_per_s", -1.0),
+        ("max_running", 0),
+        ("top_k", 65),
+        ("drift", 1.5),
+        *(
+            (name, odd)
+            for name in ("tokens_per_s", "health_delay_s")
+            for odd in (math.inf, math.nan)
+        ),
+    ],
 )
 def test_values_no_worker_could_run_with_are_refused_by_name(name: str, value: Any) -> None:
     with pytest.raises(ValueError, match=name):

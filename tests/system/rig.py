@@ -26,7 +26,7 @@ ROOT = Path(__file__).parents[2]
 START_TIMEOUT_S = 30.0
 QUICK_HEALTH = ("--health-interval-s", "0.3", "--health-timeout-s", "2")
 # What must not be in the log of any router: mistakes of its own.
-FAILURES = {"connection_failed", "request_failed", "task_failed"}
+FAILURES = {"abort_failed", "connection_failed", "probe_failed", "request_failed", "task_failed"}
 
 
 class Router:

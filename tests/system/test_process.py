@@ -12,7 +12,15 @@ import trio
 
 from miles_router.sim import SimSettings, running_sim
 from tests.sim.raw_client import ConnectionEnded
-from tests.system.rig import ROOT, Router, eventually, prompt, read_chunks, serving
+from tests.system.rig import (
+    ROOT,
+    Router,
+    eventually,
+    prompt,
+    read_chunks,
+    serving,
+    wait_until,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -64,6 +72,26 @@ async def test_a_busy_connection_learns_that_the_router_stops() -> None:
                 assert (await client.receive()).status == 200
                 assert await client.rest() == b""
         assert await router.exit_code() == 0
+
+
+@pytest.mark.parametrize("path", ["/update_weights_from_disk", "/flush_cache"])
+async def test_calls_to_the_router_and_to_engines_finish_too(path: str) -> None:
+    async with running_sim() as sim, serving(workers=[sim.url]) as router:
+        sim.worker.add_fault(f"slow=0.3:path={path},bytes=4")  # more than two seconds in all
+        async with router.connected() as client, router.connected() as watching:
+            await watching.send("GET", "/events")  # never ends, and is not waited for
+            await watching.head()
+            await client.send("POST", path, {"model_path": "m"})
+            await wait_until(lambda: sim.worker.stats.requests[path])
+            router.terminate()
+            began_at = trio.current_time()
+            with trio.fail_after(15):
+                answer = await client.receive()
+            assert trio.current_time() - began_at > 1.5
+            assert (answer.status, answer.json()["results"][0]["status"]) == (200, 200)
+            with trio.fail_after(5):
+                assert await router.exit_code() == 0
+        assert router.events("shutting_down")[0]["running"] == 1
 
 
 @pytest.mark.parametrize("is_hurried", [False, True])

@@ -57,6 +57,17 @@ REFUSED = {
     "chunk-size-huge": POST + b"Transfer-Encoding: chunked\r\n\r\nfffffffffffffffff\r\n",
     "no-host": b"GET /generate HTTP/1.1\r\n\r\n",
     "two-hosts": b"GET /generate HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\n",
+    "rtsp": b"GET /generate RTSP/1.0\r\nHost: r\r\n\r\n",
+    "ice": b"SOURCE /generate ICE/1.0\r\nHost: r\r\n\r\n",
+    "empty-line-behind-a-body": POST + b"Content-Length: 2\r\n\r\n{}\r\n",
+    "chunk-extension-huge": POST
+    + b"Transfer-Encoding: chunked\r\n\r\n2;"
+    + b"a" * 300_000
+    + b"\r\n{}\r\n0\r\n\r\n",
+    "trailer-huge": POST
+    + b"Transfer-Encoding: chunked\r\n\r\n2\r\n{}\r\n0\r\nX: "
+    + b"a" * 300_000
+    + b"\r\n\r\n",
     "unknown-method": b"HELLO /generate HTTP/1.1\r\nHost: r\r\n\r\n",
     "tls-hello": b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03" + b"a" * 64,
     "http2-preface": b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",

@@ -80,6 +80,17 @@ async def test_a_joining_worker_is_asked_every_second_and_serves_at_once(
             nursery.cancel_scope.cancel()
 
 
+async def test_a_worker_that_never_answers_leaves_one_event(autojump_clock: Clock) -> None:
+    async with open_rig(health_interval_s=10.0) as rig:
+        rig.add(is_active=False).is_refusing = True
+        with trio.move_on_after(100):
+            await health.run(rig.services)
+        told = [event for event in rig.services.events.since(0) if event.to_state is None]
+        assert [event.kind for event in told] == ["first_probe_failed"]
+        assert "connection refused" in told[0].message
+        assert sum(rig.services.metrics.probes.values()) > 50
+
+
 async def test_a_wanted_probe_is_sent_at_once(autojump_clock: Clock) -> None:
     async with open_rig(health_interval_s=1000.0) as rig:
         times: list[float] = []

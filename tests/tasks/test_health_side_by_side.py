@@ -7,11 +7,13 @@ from itertools import pairwise
 from typing import TYPE_CHECKING
 
 import pytest
+import structlog
+import structlog.testing
 import trio
 
 from miles_router.core.worker import ProbeOutcome, ProbeReport, Worker
+from miles_router.errors import CannotDial
 from miles_router.tasks import health
-from miles_router.tasks.supervise import supervise
 from tests.doubles.relay_rig import RelayRig, open_rig
 
 if TYPE_CHECKING:
@@ -29,6 +31,7 @@ class Probes:
         self.outcomes: dict[str, ProbeOutcome] = {}
         self.hanging: set[str] = set()
         self.broken: set[str] = set()
+        self.unsendable: set[str] = set()
         self.running: Counter[str] = Counter()
         self.asked_for: set[tuple[str, float]] = set()
 
@@ -43,6 +46,8 @@ class Probes:
         try:
             if worker.id in self.broken:
                 raise ZeroDivisionError("a mistake")
+            if worker.id in self.unsendable:
+                raise CannotDial("no descriptor")
             outcome = self.outcomes.get(worker.id, ProbeOutcome.PASSED)
             if worker.id in self.hanging:
                 outcome = ProbeOutcome.TIMEOUT
@@ -170,20 +175,44 @@ async def test_a_removed_worker_is_not_probed_any_more(
         assert worker.last_probe is None
 
 
-async def test_a_mistake_in_one_probe_does_not_end_probing(
+async def test_a_mistake_in_one_probe_is_a_bad_probe_of_that_worker_alone(
     probes: Probes, autojump_clock: trio.abc.Clock
 ) -> None:
-    async with open_rig(health_interval_s=INTERVAL_S) as rig:
-        broken, fine = added(rig), added(rig)
-        for worker in (broken, fine):
-            rig.passes(worker)
-        probes.broken.add(broken.id)
-        rig.nursery.start_soon(supervise, rig.services, "health", health.run)
-        await trio.sleep(INTERVAL_S)
-        probes.broken.clear()
-        await trio.sleep(2 * INTERVAL_S)
-        assert not broken.is_probing
-        assert broken.last_probe is not None
-        assert broken.last_probe.passed
-        assert fine.last_probe is not None
-        assert "task_failed" in {event.kind for event in rig.services.events.since(0)}
+    with structlog.testing.capture_logs() as logged:
+        async with open_rig(health_interval_s=INTERVAL_S, health_failures=3) as rig:
+            rig.services.log = structlog.get_logger()
+            broken, fine = added(rig), added(rig)
+            for worker in (broken, fine):
+                rig.passes(worker)
+            probes.broken.add(broken.id)
+            await rig.nursery.start(health.run, rig.services)
+            await trio.sleep(3.5 * INTERVAL_S)
+            assert state_of(broken) == "quarantined"
+            assert broken.last_probe is not None
+            assert broken.last_probe.outcome is ProbeOutcome.BROKEN
+            assert "ZeroDivisionError" in broken.last_probe.detail
+            assert state_of(fine) == "active"
+            assert max(probes.pauses_s(fine)) <= 1.1 * INTERVAL_S + 0.001
+            probes.broken.clear()
+            await trio.sleep(3 * INTERVAL_S)
+            assert state_of(broken) == "active"
+    failed = [line for line in logged if line["event"] == "probe_failed"]
+    assert {line["worker"] for line in failed} == {broken.url}
+    assert all(line["exc_info"] for line in failed)
+
+
+async def test_what_the_router_cannot_send_counts_neither_way(
+    probes: Probes, autojump_clock: trio.abc.Clock
+) -> None:
+    async with open_rig(health_interval_s=INTERVAL_S, health_failures=2) as rig:
+        worker, other = added(rig), added(rig)
+        await rig.nursery.start(health.run, rig.services)
+        await trio.sleep(0.1)
+        before = worker.last_probe
+        probes.unsendable.add(worker.id)
+        await trio.sleep(5 * INTERVAL_S)
+        assert (state_of(worker), worker.failures_in_row) == ("active", 0)
+        assert worker.last_probe is before
+        assert not worker.is_probing
+        assert rig.services.metrics.probes["not_sent"] == len(probes.started[worker.id]) - 1 > 3
+        assert len(probes.started[other.id]) > 4

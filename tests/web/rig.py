@@ -102,10 +102,10 @@ def quiet_log() -> FilteringBoundLogger:
 
 @asynccontextmanager
 async def open_router(
-    *, log: FilteringBoundLogger | None = None, **settings: Any
+    *, log: FilteringBoundLogger | None = None, within_s: float = 30, **settings: Any
 ) -> AsyncIterator[Rig]:
     """A router with these settings; its background tasks (health, drain, watchdog) do not run."""
-    with trio.fail_after(30):
+    with trio.fail_after(within_s):
         async with trio.open_nursery() as nursery:
             services = assemble(
                 Settings(port=0, **settings),

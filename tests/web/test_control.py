@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 import trio
 
-from miles_router.core.request import CONTROL_PATHS
+from miles_router.core.request import CONTROL_PATHS, ONE_WORKER_PATHS
 from tests.web.rig import ADMIN, open_router, open_sims
 
 LOCKED: dict[str, Any] = {"admin_token": ADMIN, "api_keys": ("red=key-of-red-1",)}
@@ -124,6 +124,51 @@ async def test_a_named_worker_answers_itself(by: str) -> None:
         assert [sim.worker.engine.weight_version for sim in sims] == ["default", "v2"]
         refused = await rig.client.post(f"/update_weights_from_disk?worker={name}", {})
         assert refused.status in {400, 422}  # the worker's own answer
+
+
+# -- reads of one worker --------------------------------------------------------------------------
+
+READS = sorted(ONE_WORKER_PATHS)
+
+
+@pytest.mark.loopback
+@pytest.mark.parametrize("path", READS)
+async def test_how_workers_were_started_is_shown_in_the_words_of_one(path: str) -> None:
+    async with open_sims(2) as sims, open_router() as rig:
+        dead = rig.join("http://127.0.0.1:1")
+        workers = [rig.join(sim.url) for sim in sims]
+        answer = await rig.client.get(f"{path}?verbose=1")
+        assert (answer.status, answer.header("x-miles-worker")) == (200, workers[0].id)
+        assert answer.json()["version"]
+        target = sims[0].worker.stats.shown()["last_requests"][path]["target"]
+        assert target == f"{path}?verbose=1"
+        named = await rig.client.get(f"{path}?worker={workers[1].id}")
+        assert (named.status, named.header("x-miles-worker")) == (200, workers[1].id)
+        assert (await rig.client.get(f"{path}?worker={dead.id}")).status == 502
+
+
+@pytest.mark.loopback
+@pytest.mark.parametrize(
+    "target", [*READS, "//server_info", "/%73erver_info", "/x/../server_info/"]
+)
+async def test_the_keys_of_workers_are_shown_to_no_tenant(target: str) -> None:
+    async with open_sims(1) as [sim], open_router(**LOCKED) as rig:
+        rig.join(sim.url)
+        for key, status in ((None, 401), ("key-of-red-1", 403)):
+            assert (await rig.as_caller(key).get(target)).status == status
+        assert sim.worker.stats.requests == {}
+        assert (await rig.as_caller(ADMIN).get(target)).status == 200
+
+
+@pytest.mark.parametrize("path", READS)
+async def test_where_no_worker_is_healthy_none_can_be_asked(path: str) -> None:
+    async with open_router() as rig:
+        rig.add("http://127.0.0.1:1")
+        answer = await rig.client.get(path)
+        assert (answer.status, answer.error["code"]) == (503, "no_available_worker")
+        rig.join("http://127.0.0.1:2")
+        answer = await rig.client.get(path)
+        assert (answer.status, answer.error["code"]) == (502, "worker_failed")
 
 
 async def test_naming_an_unknown_worker_is_404() -> None:

@@ -90,4 +90,9 @@ async def test_the_route_merges_what_the_workers_say() -> None:
             labels["worker"] for name, labels, _ in found if name == "sglang:num_running_reqs"
         }
         assert workers == {sim.url for sim in sims}
-        assert all(labels["model_name"] == "sim/bpe" for _, labels, _ in found)
+        assert {labels["worker"] for _, labels, _ in found} == workers
+        # A worker's own labels stay: those of its web server say no model.
+        http = [labels for name, labels, _ in found if name == "sglang:http_requests_active"]
+        assert {labels["endpoint"] for labels in http} == {"/metrics"}
+        others = [labels for name, labels, _ in found if not name.startswith("sglang:http_")]
+        assert all(labels["model_name"] == "sim/bpe" for labels in others)

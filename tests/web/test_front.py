@@ -3,8 +3,9 @@ from __future__ import annotations
 import base64
 
 import pytest
+import trio
 
-from tests.web.rig import ADMIN, SHORT, open_router, open_sims
+from tests.web.rig import ADMIN, SHORT, open_router, open_sims, until
 
 
 @pytest.mark.loopback
@@ -41,6 +42,20 @@ async def test_the_callers_key_stays_here_and_the_worker_gets_its_own() -> None:
         assert headers["authorization"] == "Bearer worker-key"
 
 
+@pytest.mark.loopback
+async def test_trace_headers_arrive_at_the_worker() -> None:
+    """Names and meaning: W3C Trace Context and Baggage."""
+    trace = {
+        "traceparent": "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01",
+        "tracestate": "a=1,b=2",
+        "baggage": "x=y",
+    }
+    async with open_sims(1) as [sim], open_router() as rig:
+        rig.join(sim.url)
+        seen = (await rig.client.post("/sim/echo", {}, **trace)).json()
+        assert trace.items() <= dict(seen["headers"]).items()
+
+
 async def test_a_router_that_stops_takes_nothing_new() -> None:
     async with open_router(queue_timeout_s=0) as rig:
         rig.services.is_stopping = True
@@ -49,6 +64,22 @@ async def test_a_router_that_stops_takes_nothing_new() -> None:
         assert answer.header("retry-after") == "5"
         assert (await rig.client.get("/readyz")).status == 503
         assert (await rig.client.get("/livez")).status == 200
+
+
+async def test_calls_to_the_router_are_counted_while_they_run() -> None:
+    async with open_router() as rig:
+        services = rig.services
+        rig.add("http://127.0.0.1:9")
+        async with trio.open_nursery() as nursery:
+            body = {"url": "http://127.0.0.1:9"}
+            nursery.start_soon(rig.client.post, "/workers?wait=20", body)
+            await until(lambda: services.own_calls == 1)
+            assert (await rig.client.get("/livez")).status == 200
+            assert (await rig.client.post("/pause_generation?worker=nobody", {})).status == 404
+            assert (await rig.client.post("/workers", {})).status == 400
+            assert services.own_calls == 1
+            nursery.cancel_scope.cancel()
+        assert services.own_calls == 0
 
 
 async def test_no_worker_is_503_with_the_state_of_the_pool() -> None:

@@ -35,6 +35,16 @@ async def test_health_follows_the_workers() -> None:
         assert (await rig.client.get("/livez")).status == 200
 
 
+async def test_a_router_that_stops_is_not_ready_whatever_its_workers_are() -> None:
+    async with open_router() as rig:
+        rig.join(A)
+        assert (await rig.client.get("/readyz")).status == 200
+        rig.services.is_stopping = True
+        found = await rig.client.get("/readyz")
+        assert (found.status, found.json()) == (503, {"status": "stopping"})
+        assert (await rig.client.get("/livez")).status == 200
+
+
 @pytest.mark.loopback
 async def test_loads_are_the_requests_in_flight() -> None:
     async with open_sims(1, SLOW) as [sim], open_router() as rig:
@@ -77,6 +87,31 @@ async def next_event(call: Call) -> Any:
     value = json.loads(fields["data"])
     assert (fields["id"], fields["event"]) == (str(value["seq"]), value["kind"])
     return value
+
+
+async def test_a_head_of_the_events_ends_without_a_body() -> None:
+    async with open_router() as rig:
+        listeners: list[Any] = rig.services.events._listeners
+        before = list(listeners)
+        answer = await rig.client.request("HEAD", "/events")
+        assert (answer.status, answer.body, answer.is_complete) == (200, b"", True)
+        assert str(answer.header("content-type")).startswith("text/event-stream")
+        assert answer.header("content-length") is None  # as little as that of a GET is known
+        assert listeners == before
+
+
+@pytest.mark.loopback
+async def test_the_connection_of_a_head_of_the_events_serves_on() -> None:
+    async with open_router() as rig:
+        port = await rig.listen()
+        async with await trio.open_tcp_stream("127.0.0.1", port) as stream:
+            with trio.fail_after(5):
+                await stream.send_all(b"HEAD /events HTTP/1.1\r\nHost: r\r\n\r\n")
+                received = await stream.receive_some()
+                assert received.startswith(b"HTTP/1.1 200 ")
+                assert received.endswith(b"\r\n\r\n")
+                await stream.send_all(b"GET /livez HTTP/1.1\r\nHost: r\r\n\r\n")
+                assert (await stream.receive_some()).startswith(b"HTTP/1.1 200 ")
 
 
 async def test_events_are_replayed_and_then_come_as_they_happen() -> None:
@@ -124,6 +159,16 @@ async def test_a_reader_that_leaves_is_forgotten() -> None:
             assert len(listeners) == before + 1
         await until(lambda: len(listeners) == before)
         assert call.is_over.is_set()
+
+
+async def test_a_stream_of_events_has_no_time_limit(autojump_clock: trio.testing.MockClock) -> None:
+    """Quart by itself would end it after 60 s."""
+    async with open_router(within_s=1000) as rig, rig.client.opened("GET", "/events") as call:
+        for _ in range(20):
+            assert (await call.chunk()).startswith(b":")
+        assert trio.current_time() > 250
+        rig.add(A)
+        assert (await next_event(call))["kind"] == "worker_joining"
 
 
 async def test_a_quiet_stream_shows_that_it_lives(autojump_clock: trio.testing.MockClock) -> None:

@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any, cast
 
 import pytest
 import trio
+from quart import request
 
-from miles_router.web.own import MAX_OWN_BODY_BYTES
+from miles_router.web.compat import MAX_OBJECT_BYTES
+from miles_router.web.own import make_quart
+from tests.web.asgi_client import AsgiClient
 from tests.web.rig import open_router
+
+if TYPE_CHECKING:
+    from trio.testing import MockClock as Clock
+
+    from miles_router.web.replies import App
 
 WRONG_METHODS = [
     ("GET", "/add_worker", "POST"),
@@ -56,9 +64,9 @@ async def test_a_body_that_is_no_object_is_400(route: str, body: bytes) -> None:
 @pytest.mark.parametrize("route", JSON_ROUTES)
 @pytest.mark.parametrize("in_pieces", [False, True])
 async def test_a_huge_body_is_413(route: str, in_pieces: bool) -> None:
-    body: Any = b" " * (MAX_OWN_BODY_BYTES + 1)
+    body: Any = b" " * (MAX_OBJECT_BYTES + 1)
     if in_pieces:
-        body = [b" " * 65536] * (MAX_OWN_BODY_BYTES // 65536 + 1)
+        body = [b" " * 65536] * (MAX_OBJECT_BYTES // 65536 + 1)
     async with open_router() as rig:
         answer = await rig.client.post(route, body)
         assert (answer.status, answer.error["code"]) == (413, "body_too_large")
@@ -71,6 +79,49 @@ async def test_head_is_answered_as_get_is(path: str) -> None:
         headed = await rig.client.request("HEAD", path)
         assert headed.status == got.status  # the server leaves the body out
         assert headed.header("content-type") == got.header("content-type")
+
+
+@pytest.mark.parametrize("in_pieces", [False, True])
+async def test_a_route_may_take_a_text_beyond_the_16_mib_of_quart(in_pieces: bool) -> None:
+    body = [b"x" * 2**20] * 60
+    async with open_router() as rig:
+        app = make_quart(rig.services)
+
+        @app.post("/length")
+        async def length() -> str:
+            return str(len(await request.get_data()))
+
+        client = AsgiClient(cast("App", app))
+        answer = await client.post("/length", body if in_pieces else b"".join(body))
+    assert (answer.status, answer.body) == (200, b"%d" % (60 * 2**20))
+
+
+async def test_an_answer_is_not_cut_because_its_reader_is_slow(autojump_clock: Clock) -> None:
+    """Quart by itself would drop what is left of an answer after 60 s, without a word."""
+    async with open_router(within_s=1000) as rig:
+        call = rig.client._call("GET", "/snapshot", None, {})
+
+        async def send_slowly(message: dict[str, Any]) -> None:
+            await trio.sleep(70)
+            await call.send(message)
+
+        await rig.app(call.scope, call.receive, send_slowly)
+        assert trio.current_time() > 100
+        assert call.answer.is_complete
+        assert call.answer.json()["workers"] == []
+
+
+async def test_a_body_that_never_ends_is_not_waited_for(autojump_clock: Clock) -> None:
+    async with open_router(within_s=1000) as rig:
+        call = rig.client._call("POST", "/abort_request", [b"{"], {})
+
+        async def receive_without_end() -> dict[str, Any]:
+            message = await call.receive()
+            return {**message, "more_body": True}
+
+        await rig.app(call.scope, receive_without_end, call.send)
+        assert (call.answer.status, call.answer.error["code"]) == (408, "bad_request")
+        assert trio.current_time() == pytest.approx(60, abs=1)
 
 
 @pytest.mark.loopback
