@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help demo demo-real test test-real clean
+.PHONY: help demo demo-real test test-real bench clean
 
 help:  ## Show this
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-10s  %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -28,6 +28,9 @@ test: $(VENV)/installed-test  ## Formatter, linters, types, layers, and all test
 
 test-real: $(VENV)/installed-test $(VENV)/installed-real  ## The tests with a real model
 	$(BIN)/pytest -q -m real
+
+bench: $(VENV)/installed-test  ## What the token cache costs, in memory and time
+	$(BIN)/python -m tests.bench.token_cache
 
 clean:  ## Remove .venv and everything that tools leave behind
 	rm -rf $(VENV) build dist .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache

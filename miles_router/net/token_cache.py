@@ -1,0 +1,285 @@
+"""The token cache at work: the pure store, with a tokenizer in threads and a journal on disk.
+
+What is kept and found is decided in `core.trajectory`; who asks, in `plugins` and `web`. Here are
+the steps that take time or touch files. A turn is stored and in the journal before the last byte of
+its answer leaves, so that who has the answer can ask for the trajectory, also after a restart.
+
+Invariant: the journal holds turns and removals in the order in which they happened.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from functools import partial
+from typing import TYPE_CHECKING, TypeVar
+
+import msgspec
+import trio
+
+from miles_router.core.r3 import MemoryPayload
+from miles_router.core.trajectory.counters import CacheCounters
+from miles_router.core.trajectory.record import UnfitRecord, frame
+from miles_router.net.journal import JournalFailed
+from miles_router.net.r3_files import FilePayload, R3FileError
+from miles_router.net.turn_records import record_of
+
+if TYPE_CHECKING:
+    from structlog.typing import FilteringBoundLogger
+
+    from miles_router.core.cache_view import JournalState
+    from miles_router.core.events import EventLog
+    from miles_router.core.r3 import DecodedR3, ExpertShape, R3Block
+    from miles_router.core.radix.run import TokenRun
+    from miles_router.core.tokenizing import Tokenizer
+    from miles_router.core.trajectory.record import TurnRecord
+    from miles_router.core.trajectory.store import TrajectoryStore
+    from miles_router.core.trajectory.turn import NewTurn, Turn
+    from miles_router.net.journal import Journal
+    from miles_router.net.r3_files import R3Files
+
+T = TypeVar("T")
+
+# A kilobyte of text takes about as long to tokenize as a thread takes to start (0.2 ms).
+TOKENIZE_IN_THREAD_BYTES = 1024
+# Appending this much takes the loop 0.1 ms; the routed experts of a long answer take more.
+APPEND_IN_THREAD_BYTES = 262_144
+# Id, length, log-probability and text of a token.
+RECORD_TOKEN_BYTES = 15
+# The machine has a few cores, and the loop needs one of them.
+MAX_THREADS = 4
+# A removal takes 40 us.
+NOTED_AT_ONCE = 32
+# A sweep works for so long, then leaves the loop to requests for as long.
+SLICE_S = 0.002
+PAUSE_S = 0.002
+# Copied at once, while turns that finish wait to be written: about 10 ms.
+JOURNAL_SLICE_BYTES = 4 * 1024 * 1024
+# So many failures in a row are no accident.
+MAX_FAILURES_IN_ROW = 5
+
+
+@dataclass(slots=True, eq=False)
+class TokenCache:
+    """One router's token cache.
+
+    Args:
+        store: what is kept.
+        tokenizer: of the workers' model.
+        shape: of the model's routed experts.
+        captures_r3: ask workers for routed experts.
+        journal: None: nothing outlives the process.
+        r3_files: None: routed experts stay in memory.
+        unix_offset_s: monotonic time + this = Unix time.
+        is_on: off after repeated failures; requests then pass untouched.
+    """
+
+    store: TrajectoryStore
+    tokenizer: Tokenizer
+    shape: ExpertShape
+    events: EventLog
+    log: FilteringBoundLogger
+    unix_offset_s: float
+    captures_r3: bool = False
+    journal: Journal | None = None
+    r3_files: R3Files | None = None
+    counters: CacheCounters = field(default_factory=CacheCounters)
+    is_on: bool = True
+    _failures_in_row: int = 0
+    _writing: trio.Lock = field(default_factory=trio.Lock)
+    _pressed: trio.Event = field(default_factory=trio.Event)
+    _threads: trio.CapacityLimiter = field(
+        default_factory=lambda: trio.CapacityLimiter(MAX_THREADS)
+    )
+
+    @property
+    def journal_state(self) -> JournalState | None:
+        """What is shown of the journal; None where there is none."""
+        return self.journal
+
+    async def in_thread(self, work: partial[T]) -> T:
+        """Run `work` in one of the cache's threads. Cancellation: after it is done."""
+        return await trio.to_thread.run_sync(work, limiter=self._threads)
+
+    async def tokenize(self, text: str, *, is_continuation: bool) -> TokenRun:
+        """Tokens of a prompt, or of its part behind known tokens."""
+        work = partial(self.tokenizer.encode, text, is_continuation=is_continuation)
+        if len(text) <= TOKENIZE_IN_THREAD_BYTES:
+            return work()
+        return await self.in_thread(work)
+
+    async def keep_r3(self, decoded: DecodedR3) -> R3Block:
+        """Put the rows of an answer where they are kept.
+
+        Raises:
+            R3FileError: the disk did not take them.
+        """
+        if self.r3_files is None:
+            return decoded.block(MemoryPayload(decoded.data.tobytes()))
+        saved = await self.in_thread(partial(self.r3_files.save, decoded.data))
+        return decoded.block(saved)
+
+    async def keep(self, tenant: str, new: NewTurn) -> Turn:
+        """Store a turn, and write it to the journal.
+
+        Where nothing large has to be written, this takes no turn of the loop: 20 us less.
+        Cancellation: it is stored and written, or neither.
+        """
+        if self._writing.locked() or not self._is_small(new):
+            with trio.CancelScope(shield=True):
+                async with self._writing:
+                    turn = self.store.add(tenant, new, trio.current_time())
+                    await self._write(turn, new)
+                    await self._tidy()
+        else:
+            turn = self.store.add(tenant, new, trio.current_time())
+            if self.journal is not None:
+                error = self._append(turn, new, trio.current_time() + self.unix_offset_s)
+                if error is not None:
+                    self._journal_failed(error)
+            if self.store.has_removed:
+                await self.tidy()
+        self.counters.stored += 1
+        self._failures_in_row = 0
+        if self.store.is_nearly_full:
+            self._pressed.set()
+        return turn
+
+    def _is_small(self, new: NewTurn) -> bool:
+        """Whether its record is written quicker than a thread would start."""
+        if self.journal is None:
+            return True
+        in_record = new.r3 is not None and isinstance(new.r3.payload, MemoryPayload)
+        r3_bytes = new.r3.size_bytes if in_record and new.r3 is not None else 0
+        tokens = len(new.prompt) + len(new.output.run)
+        return r3_bytes + tokens * RECORD_TOKEN_BYTES <= APPEND_IN_THREAD_BYTES
+
+    async def _write(self, turn: Turn, new: NewTurn) -> None:
+        work = partial(self._append, turn, new, trio.current_time() + self.unix_offset_s)
+        error = await self.in_thread(work)
+        if error is not None:
+            self._journal_failed(error)
+
+    def _append(self, turn: Turn, new: NewTurn, at_unix: float) -> Exception | None:
+        """Write a turn to the journal; what went wrong. May run in a thread."""
+        journal, trajectory = self.journal, turn.trajectory
+        if journal is None or not journal.is_on or trajectory is None:
+            return None  # a turn larger than the budget is gone already
+        record = record_of(turn, new, trajectory.id, at_unix)
+        try:
+            journal.append(_framed(record), turn.number)
+        except (JournalFailed, UnfitRecord) as error:
+            return error
+        return None
+
+    def _journal_failed(self, error: Exception) -> None:
+        self.counters.journal_failures += 1
+        self.events.add(
+            "journal_failed",
+            f"{error}; requests go on, unwritten turns are lost on a restart",
+            trio.current_time(),
+            reason=type(error).__name__,
+        )
+
+    async def tidy(self) -> None:
+        """Tell journal and files what the store has removed."""
+        with trio.CancelScope(shield=True):
+            async with self._writing:
+                await self._tidy()
+
+    async def _tidy(self) -> None:
+        removed = self.store.take_removed()
+        if len(removed) > NOTED_AT_ONCE:
+            error = await self.in_thread(partial(self._forget, removed))
+        else:
+            error = self._forget(removed)
+        if error is not None:
+            self._journal_failed(error)
+        freed = self.store.take_freed()
+        files = [payload for payload in freed if isinstance(payload, FilePayload)]
+        if files:
+            await self.in_thread(partial(self._discard, files))
+
+    def _forget(self, removed: list[int]) -> Exception | None:
+        """Tell the journal of removals; what went wrong. May run in a thread."""
+        if removed and self.journal is not None:
+            try:
+                self.journal.note_removed(removed)
+            except JournalFailed as error:
+                return error
+        return None
+
+    def _discard(self, payloads: list[FilePayload]) -> None:
+        for payload in payloads:
+            try:
+                payload.discard()
+            except R3FileError as error:
+                self.log.warning("r3_file_stays", why=str(error))
+
+    async def sweep(self) -> int:
+        """Remove what has to go, in slices, with the loop free between them; how many turns.
+
+        Cancellation: what was removed until then is told to journal and files with the next turn.
+        """
+        before = self.store.turns
+        until = trio.current_time() + SLICE_S
+        while self.store.sweep_one(trio.current_time()):
+            if trio.current_time() > until:
+                await trio.sleep(PAUSE_S)
+                until = trio.current_time() + SLICE_S
+        await self.tidy()
+        await self._shorten_journal()
+        counters = self.counters
+        counters.sweeps += 1
+        counters.last_sweep_at = trio.current_time()
+        counters.last_sweep_removed = max(0, before - self.store.turns)
+        return counters.last_sweep_removed
+
+    async def _shorten_journal(self) -> None:
+        """Let the journal leave dead records behind, a few megabytes at a time."""
+        journal, has_more = self.journal, True
+        while journal is not None and has_more:
+            async with self._writing:
+                try:
+                    has_more = await self.in_thread(partial(journal.tidy, JOURNAL_SLICE_BYTES))
+                except JournalFailed as error:
+                    self._journal_failed(error)
+                    return
+
+    def note_version(self, version: str | None) -> None:
+        """The pool's newest weight version; a new one calls for a sweep."""
+        if self.store.note_version(version):
+            self._pressed.set()
+
+    async def wait_pressed(self) -> None:
+        """Return when a sweep should not wait for its interval."""
+        await self._pressed.wait()
+        self._pressed = trio.Event()
+
+    def close(self) -> None:
+        """Let go of the journal; nothing is stored afterwards."""
+        self.is_on = False
+        if self.journal is not None:
+            self.journal.close()
+
+    def fail(self, error: Exception) -> None:
+        """The cache itself failed; its request goes through. Repeated, it is switched off."""
+        self.counters.failures += 1
+        self._failures_in_row += 1
+        self.log.error("token_cache_failed", exc_info=error)
+        if self.is_on and self._failures_in_row >= MAX_FAILURES_IN_ROW:
+            self.is_on = False
+            self.events.add(
+                "token_cache_failed",
+                f"the token cache failed {MAX_FAILURES_IN_ROW} times in a row and is off until a "
+                f"restart: {type(error).__name__}; requests go on without it",
+                trio.current_time(),
+                reason=type(error).__name__,
+            )
+
+
+def _framed(record: TurnRecord) -> bytes:
+    """A record's frame, if need be without routed experts: children must find their parent."""
+    try:
+        return frame(record)
+    except UnfitRecord:
+        return frame(msgspec.structs.replace(record, r3=None))

@@ -1,0 +1,106 @@
+"""The token cache as its settings want it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pytest
+import structlog
+import trio
+
+import miles_router.open_cache
+from miles_router.config import RADIX_TREE_MIDDLEWARE, Settings
+from miles_router.core.events import EventLog
+from miles_router.errors import ConfigFault
+from miles_router.open_cache import open_cache
+from miles_router.sim.tokenizer import tokenizer_dir
+from tests.net.test_token_cache import new_turn, noting
+from tests.plugins.token_cache.rig import sim_tokenizer
+from tests.web.cached import open_cached_router
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from miles_router.net.token_cache import TokenCache
+
+
+@pytest.fixture(autouse=True)
+def loaded_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(
+        miles_router.open_cache, "load_tokenizer", lambda *_args, **_named: sim_tokenizer()
+    )
+
+
+def opened(logged: list[Any], **settings: Any) -> TokenCache:
+    log = structlog.wrap_logger(structlog.ReturnLogger(), processors=[noting(logged)])
+    chosen = Settings(token_cache=True, tokenizer=str(tokenizer_dir()), **settings)
+    return open_cache(chosen, events=EventLog(), log=log, boot_id="0123456789")
+
+
+async def test_the_settings_arrive() -> None:
+    cache = opened(
+        [], cache_bytes=1000, cache_ttl_s=5.0, keep_versions=3, routed_experts_bytes=2000,
+        capture_routed_experts=True,
+    )  # fmt: skip
+    limits = cache.store.limits
+    assert (limits.budget_bytes, limits.ttl_s, limits.keep_versions) == (1000, 5.0, 3)
+    assert (limits.r3_budget_bytes, cache.captures_r3) == (2000, True)
+    assert cache.shape.layers_and_top_k == (4, 2)
+    assert (cache.journal, cache.r3_files) == (None, None)
+
+
+async def test_ids_of_trajectories_differ_from_run_to_run() -> None:
+    turn = await opened([]).keep("t", new_turn("abc", "de"))
+    assert turn.trajectory is not None
+    assert turn.trajectory.id.startswith("01234567-")
+
+
+async def test_a_journal_is_read_and_told_of(tmp_path: Path) -> None:
+    first = opened([], journal=tmp_path)
+    await first.keep("t", new_turn("abc", "de"))
+    first.close()
+    logged: list[Any] = []
+    second = opened(logged, journal=tmp_path)
+    assert second.store.turns == 1
+    assert [event["turns"] for event in logged if event["event"] == "token_cache_on"] == [1]
+    with pytest.raises(ConfigFault, match="another router"):
+        opened([], journal=tmp_path)
+    second.close()
+
+
+async def test_a_torn_last_record_is_a_warning(tmp_path: Path) -> None:
+    first = opened([], journal=tmp_path)
+    for text in ("abc", "xyz"):
+        await first.keep("t", new_turn(text, "de"))
+    first.close()
+    segment = await trio.to_thread.run_sync(lambda: max(tmp_path.glob("*.log")))
+    data = segment.read_bytes()
+    segment.write_bytes(data[:-3])
+    logged: list[Any] = []
+    second = opened(logged, journal=tmp_path)
+    assert second.store.turns == 1
+    assert any(event["event"] == "journal_damaged" for event in logged)
+    second.close()
+
+
+async def test_files_that_no_turn_names_are_deleted(tmp_path: Path) -> None:
+    stranger = tmp_path / ("0" * 32 + ".r3")
+    stranger.touch()
+    (tmp_path / "notes.txt").touch()
+    opened([], capture_routed_experts=True, routed_experts_dir=tmp_path)
+    names = await trio.to_thread.run_sync(lambda: [path.name for path in tmp_path.iterdir()])
+    assert names == ["notes.txt"]
+
+
+async def test_a_directory_that_cannot_be_had_is_a_start_up_error(tmp_path: Path) -> None:
+    file = tmp_path / "file"
+    file.touch()
+    with pytest.raises(ConfigFault, match="--routed-experts-dir"):
+        opened([], capture_routed_experts=True, routed_experts_dir=file / "x")
+    with pytest.raises(ConfigFault, match="--journal"):
+        opened([], journal=file / "x")
+
+
+async def test_the_name_that_miles_has_for_it_switches_it_on() -> None:
+    async with open_cached_router(middleware=(RADIX_TREE_MIDDLEWARE,)) as rig:
+        assert rig.services.token_cache is not None
