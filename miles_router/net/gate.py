@@ -107,6 +107,11 @@ class Gate:
             start = end
         return None
 
+    @property
+    def is_in_body(self) -> bool:
+        """More of a request's body is to come."""
+        return self._part is not _Part.HEAD
+
     def take_target(self) -> bytes:
         """The target of the oldest request whose target was not taken yet, to the byte."""
         return self._targets.popleft()

@@ -107,6 +107,10 @@ class GatedServer(TCPServer):
         inbox = Inbox(receive)
 
         async def track(message: dict[str, Any]) -> None:
+            is_early = self._has_unread_body and self._gate.is_in_body
+            if message["type"] == "http.response.start" and is_early:  # no request may follow it
+                headers = [*message.get("headers", ()), (b"connection", b"close")]
+                message = {**message, "headers": headers}
             if message["type"] == "http.response.body" and not message.get("more_body"):
                 self._must_reset = False
                 inbox.drain_by(self._task_group)

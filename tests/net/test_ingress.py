@@ -288,3 +288,28 @@ async def test_a_large_upload_is_answered_early(autojump_clock: Clock) -> None:
             assert b"413" in await read_answer(client)
         await trio.sleep(5)
         assert door.ingress.busy == 0
+
+
+async def answer_at_once(scope: dict[str, Any], _receive: Any, send: Any) -> None:
+    if scope["type"] == "http":
+        await send({**START, "status": 401})
+        await send({"type": "http.response.body", "body": b"done"})
+
+
+async def test_an_answer_ahead_of_the_body_says_that_the_connection_ends() -> None:
+    async with open_door(answer_at_once) as door:
+        client = door.connect()
+        await client.send_all(b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 4\r\n\r\n")
+        answer = await read_all(client)
+        assert b"\r\nconnection: close\r\n" in answer.lower()
+        assert b"done" in answer
+
+
+async def test_an_answer_behind_the_body_keeps_the_connection() -> None:
+    async with open_door(answer_at_once) as door:
+        client = door.connect()
+        for _ in range(2):
+            request = b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 4\r\n\r\nbody"
+            await client.send_all(request)
+            answer = await read_answer(client, b"0\r\n\r\n")
+            assert b"connection: close" not in answer.lower()
