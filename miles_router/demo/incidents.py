@@ -1,7 +1,9 @@
 """What happens to the workers while the rollout runs, each at a share of it that is over.
 
 One worker is drained while it generates and serves again; then another one is killed and comes back
-on its port. One after the other, so that the others can always do the work.
+on its port. One after the other, so that the others can always do the work. At last all of them get
+other weights, in the middle of what they generate; last, because a worker that comes back has the
+weights that it began with.
 """
 
 from __future__ import annotations
@@ -20,6 +22,7 @@ if TYPE_CHECKING:
 
 DRAIN_AT = 0.12
 KILL_AT = 0.4
+UPDATE_AT = 0.7
 _BUSY_WITHIN_S = 3.0
 _NOTICED_WITHIN_S = 15.0
 _BACK_WITHIN_S = 20.0
@@ -36,8 +39,8 @@ class Incidents:
     ready_path: str
     ready_timeout_s: float
 
-    async def run(self, *, drain: Child, kill: Child | None) -> None:
-        """Drain one worker and bring it back, then kill one, if given, and bring it back.
+    async def run(self, *, drain: Child, kill: Child | None, update_to: str | None = None) -> None:
+        """Drain one worker and bring it back; kill one, if given, and bring it back; update all.
 
         Raises:
             Stuck: a worker did not get where it must.
@@ -48,10 +51,21 @@ class Incidents:
         if kill is not None:
             await self.tally.wait_share(KILL_AT)
             await self.kill_and_return(kill)
+        if update_to is not None:
+            await self.tally.wait_share(UPDATE_AT)
+            await self.update(update_to)
+
+    async def update(self, version: str) -> None:
+        """Give all workers other weights while they generate."""
+        await self.steering.update_weight_version(version)
+        self.tally.updated_at = trio.current_time()
+        held = sum(worker.inflight for worker in await self.steering.workers())
+        self.say(f"all workers have the weights {version}, in the middle of {held} requests")
 
     async def kill_and_return(self, worker: Child) -> None:
         """End a busy worker as a crash would, and start it again once it is quarantined."""
         held = await self._held_when_busy(worker)
+        self.tally.killed.add((await self.steering.worker(worker.url)).id)
         await worker.kill()
         self.say(f"{worker.name} killed while it held {held} requests")
         out_s = await self.steering.wait_for(

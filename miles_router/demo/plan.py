@@ -1,8 +1,9 @@
 """What is asked: dialogues, request bodies, and which turns are interrupted. Pure.
 
 Text in, text out, as rollout clients do it: the prompt of a turn is the text of everything before,
-rendered as ChatML. Invariant: no request id is a prefix of another one, because workers abort by
-prefix; and what a request asks for follows from the plan and the text before it alone.
+rendered as ChatML. Clients differ in what they want beside the text and in what their text shows;
+each dialogue has one style. Invariant: no request id is a prefix of another one, because workers
+abort by prefix; and what a request asks for follows from the plan and the text before it alone.
 """
 
 from __future__ import annotations
@@ -34,7 +35,7 @@ class Interruption(enum.Enum):
 
 @dataclass(frozen=True, slots=True)
 class Shape:
-    """How much is asked for; `extra` goes into every request body.
+    """How much is asked for; `extra` goes into the bodies of clients that ask for everything.
 
     With `min_new_tokens` every turn lasts, but a real model's log-probabilities up to there are
     those of a distribution without an end: nobody who scores the tokens later finds them again.
@@ -55,6 +56,34 @@ class Shape:
 
 
 @dataclass(frozen=True, slots=True)
+class Style:
+    """How a client asks.
+
+    Args:
+        name: for people.
+        keeps_end: the text of an answer keeps its end-of-turn token, as miles asks for it; else
+            workers trim it, and the client closes the turn itself.
+        wants_all: the client asks for log-probabilities, prompt ids and `Shape.extra`; else for
+            nothing but text.
+        streams: the answer is to be streamed.
+    """
+
+    name: str
+    keeps_end: bool
+    wants_all: bool
+    streams: bool
+
+
+STYLES = (
+    Style("asks for everything", keeps_end=True, wants_all=True, streams=False),
+    Style("plain", keeps_end=False, wants_all=False, streams=False),
+    Style("keeps the end token", keeps_end=True, wants_all=False, streams=False),
+    Style("streams", keeps_end=False, wants_all=False, streams=True),
+)
+"""Dialogues take turns with these."""
+
+
+@dataclass(frozen=True, slots=True)
 class Dialogue:
     """One dialogue: how it opens, what the tool says after each turn, one seed for each turn."""
 
@@ -62,6 +91,7 @@ class Dialogue:
     opening: str
     tool_results: tuple[str, ...]
     seeds: tuple[int, ...]
+    style: Style = STYLES[0]
 
 
 TurnKey = tuple[str, int]
@@ -87,6 +117,7 @@ def make_dialogues(shape: Shape) -> tuple[Dialogue, ...]:
                 opening=opening,
                 tool_results=results,
                 seeds=tuple(rng.getrandbits(31) for _ in range(shape.turns)),
+                style=STYLES[(prompt * shape.samples + sample) % len(STYLES)],
             )
             for sample in range(shape.samples)
         ]
@@ -103,25 +134,31 @@ def request_body(
 ) -> dict[str, Any]:
     """The /generate body of one turn.
 
-    A repeated turn has the seed of the first attempt: it is the same question again. The answer's
-    text keeps its end-of-turn token, as clients that build ChatML themselves need it.
+    A repeated turn has the seed of the first attempt: it is the same question again.
     """
-    return {
-        "rid": request_id(dialogue, turn, attempt),
-        "text": text,
-        "sampling_params": {
-            "temperature": 1.0,
-            "max_new_tokens": shape.max_new_tokens,
-            "min_new_tokens": shape.min_new_tokens,
-            "sampling_seed": dialogue.seeds[turn],
+    style = dialogue.style
+    params: dict[str, Any] = {
+        "temperature": 1.0,
+        "max_new_tokens": shape.max_new_tokens,
+        "min_new_tokens": shape.min_new_tokens,
+        "sampling_seed": dialogue.seeds[turn],
+    }
+    if style.keeps_end:
+        params |= {
             "skip_special_tokens": False,
             "no_stop_trim": True,
             "spaces_between_special_tokens": False,
-        },
-        "return_logprob": True,
-        "return_prompt_token_ids": True,
-        **shape.extra,
+        }
+    body: dict[str, Any] = {
+        "rid": request_id(dialogue, turn, attempt),
+        "text": text,
+        "sampling_params": params,
     }
+    if style.wants_all:
+        body |= {"return_logprob": True, "return_prompt_token_ids": True, **shape.extra}
+    if style.streams:
+        body["stream"] = True
+    return body
 
 
 def next_prompt(text: str, answer: str, tool_result: str) -> str:

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from miles_router.demo.latency import Latency
+    from miles_router.demo.retrieval import Exactness
     from miles_router.demo.tally import Tally
 
 Row = tuple[str, ...]
@@ -23,7 +24,7 @@ SHOWN_REASONS = 10
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """Everything the report tells; `exactness` says what was compared with what."""
+    """Everything the report tells; `exactness` says what answers were compared with."""
 
     tally: Tally
     snapshot: Mapping[str, Any]
@@ -31,6 +32,7 @@ class Outcome:
     latency: Latency
     rollout_s: float
     exactness: str
+    retrieval: Exactness
 
 
 def state_history(events: Iterable[Mapping[str, Any]], url: str) -> str:
@@ -62,6 +64,7 @@ def summary_rows(outcome: Outcome) -> list[Row]:
     tally, totals = outcome.tally, outcome.snapshot["totals"]
     answered = [one for one in tally.exchanges if one.answer is not None]
     tokens = sum(len((one.answer or {}).get("output_ids") or ()) for one in answered)
+    cut = sum(one.was_cut for one in tally.exchanges)
     slowest_s = max((one.took_s for one in answered), default=0.0)
     return [
         ("turns answered", f"{tally.answered} of {tally.planned} in {outcome.rollout_s:.1f} s"),
@@ -71,7 +74,21 @@ def summary_rows(outcome: Outcome) -> list[Row]:
         ("sent again by the router", f"{totals['retries']} (their worker died)"),
         ("aborted by rid", str(sum(one.was_aborted for one in tally.exchanges))),
         ("left by their clients", str(sum(one.was_left for one in tally.exchanges))),
+        *([("streams cut, asked again", f"{cut} (their worker died)")] if cut else []),
         ("slowest answer", f"{slowest_s:.2f} s"),
+    ]
+
+
+def exactness_rows(exactness: Exactness) -> list[Row]:
+    """For each number of turns: trajectories, differences, and what tokenizing would have done."""
+    return [
+        (
+            str(place),
+            str(count.compared),
+            str(count.differing),
+            f"{count.changed_by_tokenizing} of {count.compared}",
+        )
+        for place, count in enumerate(exactness.turns, 1)
     ]
 
 
@@ -115,6 +132,16 @@ def print_report(console: Console, outcome: Outcome) -> None:
         )
     )
     console.print(_table("Rollout", (), summary_rows(outcome)))
+    retrieval = outcome.retrieval
+    console.print(
+        _table(
+            "Exact tokens",
+            ("turns", "trajectories read back", "that differ", "wrong if tokenized again"),
+            exactness_rows(retrieval),
+        )
+    )
+    for line in (f"Compared: {retrieval.compared}.", *retrieval.facts):
+        console.print(line, style="dim")
     pairs = len(outcome.latency.direct_s)
     console.print(
         _table(

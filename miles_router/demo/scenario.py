@@ -23,7 +23,7 @@ from miles_router.demo.report import Outcome, print_report, print_verdict
 from miles_router.demo.rollout import Rollout, open_client
 from miles_router.demo.steering import Steering, Stuck, open_steering
 from miles_router.demo.tally import Exchange, Tally
-from miles_router.demo.verify import check_workers
+from miles_router.demo.verify import check_cut, check_workers
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from miles_router.demo.latency import Latency
     from miles_router.demo.processes import Child, Children
     from miles_router.demo.progress import Ticker
+    from miles_router.demo.retrieval import Exactness
 
 _ROUTER_TIMEOUT_S = 20.0
 _READY_PATH = "/health"
@@ -57,8 +58,8 @@ class Verifier(Protocol):
     def check(self, exchange: Exchange) -> list[str]:
         """What is wrong with one answer."""
 
-    async def check_after(self, tally: Tally, workers: Sequence[str]) -> None:
-        """Look at everything again with the help of the workers; faults go into the tally."""
+    async def check_after(self, tally: Tally, workers: Sequence[str], router: str) -> Exactness:
+        """Look at everything again, with router and workers; faults go into the tally."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,12 +78,21 @@ class Scenario:
     latency_pairs: int
     health_interval_s: float
     time_limit_s: float
+    router_flags: tuple[str, ...] = ()
+    update_to: str | None = None
+    """Weight version that the workers get while they generate; None: they keep theirs."""
 
 
-def router_command(port: int, workers: Sequence[str], health_interval_s: float) -> list[str]:
+def token_cache_flags(tokenizer: str) -> tuple[str, ...]:
+    """Flags of a router that keeps the exact tokens."""
+    return ("--token-cache", "--tokenizer", tokenizer)
+
+
+def router_command(port: int, workers: Sequence[str], scenario: Scenario) -> list[str]:
     """How the router is started: as a user would."""
     command = [sys.executable, "-m", "miles_router", "serve", "--port", str(port)]
-    command += ["--health-interval-s", f"{health_interval_s:g}", "--shutdown-grace-s", "1"]
+    command += ["--health-interval-s", f"{scenario.health_interval_s:g}"]
+    command += ["--shutdown-grace-s", "1", *scenario.router_flags]
     for url in workers:
         command += ["--worker", url]
     return command
@@ -153,7 +163,7 @@ class Play:
             for number, port in enumerate(worker_ports, 1)
         ]
         urls = [worker.url for worker in workers]
-        command = router_command(router_port, urls, scenario.health_interval_s)
+        command = router_command(router_port, urls, scenario)
         router = children.add("router", command, router_port)
         for child in (*workers, router):
             await child.start()
@@ -187,10 +197,19 @@ class Play:
         self._ticker.say("rollout over; checking")
         snapshot = await steering.snapshot()
         self.tally.broken += check_workers(snapshot["workers"], list(names))
-        await self._verifier.check_after(self.tally, list(names))
+        self.tally.broken += check_cut(self.tally)
+        exactness = await self._verifier.check_after(self.tally, list(names), router.url)
         print_report(
             self._ticker.console,
-            Outcome(self.tally, snapshot, names, latency, rollout_s, self._verifier.exactness),
+            Outcome(
+                tally=self.tally,
+                snapshot=snapshot,
+                names=names,
+                latency=latency,
+                rollout_s=rollout_s,
+                exactness=self._verifier.exactness,
+                retrieval=exactness,
+            ),
         )
 
     async def _disturb(self, steering: Steering, workers: list[Child]) -> None:
@@ -201,7 +220,11 @@ class Play:
             ready_path=_READY_PATH,
             ready_timeout_s=self.scenario.worker_timeout_s,
         )
-        await incidents.run(kill=workers[0] if self.scenario.with_kill else None, drain=workers[-1])
+        await incidents.run(
+            drain=workers[-1],
+            kill=workers[0] if self.scenario.with_kill else None,
+            update_to=self.scenario.update_to,
+        )
 
     async def _roll(self, router: Child) -> None:
         scenario = self.scenario

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import trio
 
 from miles_router.client import RouterClient
+from miles_router.demo.rollout import open_client
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Collection
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     from miles_router.client import Worker
 
 _POLL_S = 0.05
+_SHOWN_CHARS = 300
 _Result = TypeVar("_Result")
 
 
@@ -54,6 +56,19 @@ class Steering:
     async def undrain(self, url: str) -> Worker:
         """Let it serve again."""
         return await self._call(self._client.undrain, (await self.worker(url)).id)
+
+    async def update_weight_version(self, version: str) -> None:
+        """Tell all workers that their weights are others, while they go on generating.
+
+        Raises:
+            Stuck: not all of them took it.
+            httpx.HTTPError: the router did not answer.
+        """
+        body = {"new_version": version, "abort_all_requests": False}
+        async with open_client(self._client.url) as client:
+            reply = await client.post("/update_weight_version", json=body)
+        if reply.status_code != 200:
+            raise Stuck(f"/update_weight_version: {reply.status_code} {reply.text[:_SHOWN_CHARS]}")
 
     async def snapshot(self) -> dict[str, Any]:
         """Everything the router shows."""

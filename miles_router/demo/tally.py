@@ -23,7 +23,9 @@ class Exchange:
     """One request and what came of it.
 
     `status` and `answer` are None where no answer came, then `fault` says why; it is None too
-    where the client left on purpose. `took_s` is what the client waited.
+    where the client left on purpose, and where the answer was cut: a stream that broke off after it
+    had begun, which nobody but its client can ask for again. `took_s` is what the client waited,
+    `worker` the id of the worker that answered.
     """
 
     body: Mapping[str, Any]
@@ -33,6 +35,10 @@ class Exchange:
     answer: dict[str, Any] | None
     fault: str | None
     took_s: float
+    started_at: float = 0.0
+    dialogue: str = ""
+    worker: str | None = None
+    was_cut: bool = False
 
     @property
     def rid(self) -> str:
@@ -42,7 +48,7 @@ class Exchange:
     @property
     def was_left(self) -> bool:
         """Whether the client disconnected before the answer."""
-        return self.answer is None and self.fault is None
+        return self.answer is None and self.fault is None and not self.was_cut
 
     @property
     def was_aborted(self) -> bool:
@@ -63,6 +69,10 @@ class Tally:
     broken: list[str] = field(default_factory=list)
     answered: int = 0
     unasked: int = 0
+    killed: set[str] = field(default_factory=set)
+    """Ids of workers that were killed."""
+    updated_at: float | None = None
+    """When all workers had said that they serve new weights."""
     _waiting: trio.Event = field(default_factory=trio.Event)
 
     @property

@@ -5,10 +5,14 @@ from __future__ import annotations
 from collections import Counter
 from typing import TYPE_CHECKING, Any
 
+from miles_router.demo.transcript import told_versions
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 
-    from miles_router.demo.tally import Exchange
+    from miles_router.demo.retrieval import Retrieved
+    from miles_router.demo.tally import Exchange, Tally
+    from miles_router.demo.transcript import ToldTurn
 
 LOGPROB_TOLERANCE = 1e-3
 _SHOWN_CHARS = 60
@@ -75,8 +79,52 @@ def left_running(exchanges: Iterable[Exchange], entries: Iterable[Mapping[str, A
     ]
 
 
+def check_cut(tally: Tally) -> list[str]:
+    """Streams that broke off although their worker was not killed."""
+    return [
+        f"{exchange.rid}: its stream broke off, and its worker {exchange.worker} was not killed"
+        for exchange in tally.exchanges
+        if exchange.was_cut and exchange.worker not in tally.killed
+    ]
+
+
+def check_fresh(tally: Tally, old: str) -> list[str]:
+    """Answers to what was asked after the last update that have tokens of `old` weights."""
+    if tally.updated_at is None:
+        return []
+    return [
+        f"{exchange.rid}: it has tokens of {old}, and was asked after all workers had other weights"
+        for exchange in tally.exchanges
+        if exchange.started_at > tally.updated_at
+        and any(name == old for name, _, _ in told_versions(exchange.answer or {}))
+    ]
+
+
+def check_logged(
+    turn: ToldTurn, logged: Mapping[str, Any] | None, killed: Collection[str]
+) -> list[str]:
+    """What a worker's log says otherwise than its answer; a killed worker has forgotten its own."""
+    exchange = turn.exchange
+    if logged is None:
+        if exchange.worker in killed:
+            return []
+        return [f"worker {exchange.worker} does not know that it answered"]
+    told = {
+        "prompt_ids": list(turn.prompt_ids),
+        "output_ids": list(turn.output_ids),
+        "logprobs": list(turn.logprobs or ()),
+        "weight_versions": [
+            {"version": name, "start": start, "end": end} for name, start, end in turn.versions
+        ],
+        "aborted": exchange.was_aborted,
+    }
+    found = [first_difference(told[key], logged.get(key), f"the log's {key}") for key in told]
+    return [finding for finding in found if finding is not None]
+
+
 def check_shape(exchange: Exchange, *, decode: Callable[[Sequence[int]], str]) -> list[str]:
-    """What is wrong with an answer of a real model, as far as the answer itself shows it."""
+    """What is wrong with an answer of a real model to a client that asked for everything, as far as
+    the answer itself shows it."""
     answer = exchange.answer or {}
     if exchange.interruption is not None and never_began(answer):
         return []
@@ -85,13 +133,43 @@ def check_shape(exchange: Exchange, *, decode: Callable[[Sequence[int]], str]) -
     if not isinstance(prompt_ids, list) or not isinstance(output_ids, list):
         return ["prompt_token_ids or output_ids is missing"]
     entries = meta.get("output_token_logprobs") or []
-    params = exchange.body["sampling_params"]
     rules = (
-        (meta.get("id") == exchange.rid, f"it carries the id {meta.get('id')!r}"),
         (decode(prompt_ids) == exchange.body["text"], "prompt_token_ids do not spell the prompt"),
         (decode(output_ids) == answer.get("text"), "output_ids do not spell the text"),
         ([entry[1] for entry in entries] == output_ids, "log-probabilities are of other tokens"),
         (meta.get("prompt_tokens") == len(prompt_ids), "prompt_tokens is another number"),
+        *_rules_of_any(exchange, meta, output_ids),
+    )
+    return [finding for holds, finding in rules if not holds]
+
+
+def check_plain(exchange: Exchange, *, decode: Callable[[Sequence[int]], str]) -> list[str]:
+    """What is wrong with an answer of a real model to a client that asked for nothing but text.
+
+    `decode` spells what such a client sees of some ids.
+    """
+    answer = exchange.answer or {}
+    if exchange.interruption is not None and never_began(answer):
+        return []
+    meta, output_ids = answer.get("meta_info") or {}, answer.get("output_ids")
+    if not isinstance(output_ids, list):
+        return ["output_ids is missing"]
+    extras = sorted({"prompt_token_ids"} & answer.keys())
+    extras += sorted(key for key in meta if "logprobs" in key or key == "routed_experts")
+    rules = (
+        (not extras, f"it has what nobody asked for: {', '.join(extras)}"),
+        (decode(output_ids) == answer.get("text"), "output_ids do not spell the text"),
+        *_rules_of_any(exchange, meta, output_ids),
+    )
+    return [finding for holds, finding in rules if not holds]
+
+
+def _rules_of_any(
+    exchange: Exchange, meta: Mapping[str, Any], output_ids: Sequence[int]
+) -> tuple[tuple[bool, str], ...]:
+    params = exchange.body["sampling_params"]
+    return (
+        (meta.get("id") == exchange.rid, f"it carries the id {meta.get('id')!r}"),
         (meta.get("completion_tokens") == len(output_ids), "completion_tokens is another number"),
         (len(output_ids) <= params["max_new_tokens"], "it is longer than asked for"),
         (
@@ -103,7 +181,6 @@ def check_shape(exchange: Exchange, *, decode: Callable[[Sequence[int]], str]) -
             "it was aborted, and nobody asked for that",
         ),
     )
-    return [finding for holds, finding in rules if not holds]
 
 
 def check_reproduced(answer: Mapping[str, Any], scored: Mapping[str, Any]) -> list[str]:
@@ -116,6 +193,28 @@ def check_reproduced(answer: Mapping[str, Any], scored: Mapping[str, Any]) -> li
     """
     given = [(entry[1], entry[0]) for entry in answer["meta_info"]["output_token_logprobs"]]
     again = [(entry[1], entry[0]) for entry in scored["meta_info"]["input_token_logprobs"][1:]]
+    return _first_not_reproduced(given, again)
+
+
+def check_trajectory_reproduced(retrieved: Retrieved, scored: Mapping[str, Any]) -> list[str]:
+    """Whether one forward pass over a whole trajectory finds the log-probabilities again that were
+    recorded for what was generated in it.
+
+    Args:
+        retrieved: the trajectory.
+        scored: answer to `input_ids` = its tokens, `logprob_start_len` 0.
+    """
+    entries = scored["meta_info"]["input_token_logprobs"]
+    if len(entries) != len(retrieved.tokens):
+        return [f"{len(entries)} tokens were scored again, not {len(retrieved.tokens)}"]
+    places = [place for place, is_made in enumerate(retrieved.loss_mask) if is_made]
+    given = [(retrieved.tokens[place], retrieved.rollout_logp[place]) for place in places]
+    return _first_not_reproduced(given, [(entries[one][1], entries[one][0]) for one in places])
+
+
+def _first_not_reproduced(
+    given: Sequence[tuple[int, float | None]], again: Sequence[tuple[int, float | None]]
+) -> list[str]:
     if len(given) != len(again):
         return [f"{len(again)} tokens were scored again, not {len(given)}"]
     for place, ((token, value), (token_again, value_again)) in enumerate(

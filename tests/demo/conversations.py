@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from miles_router.demo.plan import Interruption, Shape, make_dialogues, request_body
+from miles_router.demo.plan import STYLES, Interruption, Shape, make_dialogues, request_body
 from miles_router.demo.tally import Exchange
 from miles_router.sim.engine import Engine
 from miles_router.sim.settings import SimSettings
@@ -25,16 +26,24 @@ SHAPE = Shape(
 SETTINGS = SimSettings(weight_version="w1")
 
 
-def question() -> dict[str, Any]:
-    dialogue = make_dialogues(SHAPE)[0]
+def question(*, style: int = 0) -> dict[str, Any]:
+    dialogue = replace(make_dialogues(SHAPE)[0], style=STYLES[style])
     return request_body(SHAPE, dialogue, 0, text=dialogue.opening)
 
 
 def answered_by(
-    settings: SimSettings, body: Mapping[str, Any], *, aborted_after: int | None = None
+    settings: SimSettings,
+    body: Mapping[str, Any],
+    *,
+    aborted_after: int | None = None,
+    updated_after: tuple[int, str] | None = None,
 ) -> Any:
-    """What a worker with these settings answers, as JSON brings it."""
-    paced = settings if aborted_after is None else SimSettings(tokens_per_s=1, weight_version="w1")
+    """What a worker with these settings answers, as JSON brings it.
+
+    `updated_after`: so many tokens, and the weight version that it gets then.
+    """
+    is_paced = aborted_after is not None or updated_after is not None
+    paced = SimSettings(tokens_per_s=1, weight_version="w1") if is_paced else settings
     engine = Engine(paced)
     batch = engine.parse(dict(body))
     (generation,) = engine.admit(batch, now=0.0)
@@ -42,8 +51,12 @@ def answered_by(
     if aborted_after is not None:
         engine.advance(now=float(aborted_after))
         engine.abort(str(body["rid"]), abort_all=False, now=float(aborted_after))
+    now = 0.0
     while not generation.is_finished:
-        engine.advance(now=0.0)
+        engine.advance(now=now)
+        if updated_after is not None and len(generation.output_ids) == updated_after[0]:
+            engine.set_weight_version(updated_after[1])
+        now += is_paced
     answer = engine.answers.whole(generation, version=engine.weight_version)
     return json.loads(json.dumps(answer))
 

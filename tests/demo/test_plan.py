@@ -1,11 +1,14 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from itertools import permutations
 
 import pytest
 
 from miles_router.demo.plan import (
+    STYLES,
     Shape,
+    Style,
     choose_interruptions,
     make_dialogues,
     next_prompt,
@@ -57,6 +60,26 @@ def test_a_body_is_what_a_worker_accepts_and_asks_for_a_sampled_answer() -> None
     params = body["sampling_params"]
     assert (params["temperature"], params["sampling_seed"]) == (1.0, dialogue.seeds[1])
     assert (params["min_new_tokens"], params["max_new_tokens"]) == (4, 9)
+
+
+def test_dialogues_take_turns_with_the_styles() -> None:
+    styles = [one.style for one in make_dialogues(SHAPE)]
+    assert styles == [*STYLES, *STYLES[:2]]
+    assert len({(one.keeps_end, one.wants_all, one.streams) for one in STYLES}) == len(STYLES)
+
+
+@pytest.mark.parametrize("style", STYLES, ids=lambda one: one.name)
+def test_a_client_asks_for_what_its_style_says(style: Style) -> None:
+    dialogue = replace(make_dialogues(SHAPE)[0], style=style)
+    body = request_body(SHAPE, dialogue, 0, text="Hello")
+    check_generate_body(body)
+    wanted = {"return_logprob", "return_prompt_token_ids", "priority"}
+    assert wanted & body.keys() == (wanted if style.wants_all else set())
+    assert body.get("stream", False) is style.streams
+    params = body["sampling_params"]
+    assert params.get("no_stop_trim", False) is style.keeps_end
+    assert params.get("skip_special_tokens", True) is not style.keeps_end
+    assert params["sampling_seed"] == dialogue.seeds[0]
 
 
 def test_a_repeated_turn_is_the_same_question_with_another_id() -> None:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import io
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -10,6 +11,7 @@ from miles_router.demo.latency import Latency, quantile
 from miles_router.demo.plan import Interruption
 from miles_router.demo.report import (
     Outcome,
+    exactness_rows,
     latency_rows,
     print_report,
     print_verdict,
@@ -17,6 +19,7 @@ from miles_router.demo.report import (
     summary_rows,
     worker_rows,
 )
+from miles_router.demo.retrieval import Exactness
 from miles_router.demo.tally import Tally
 from tests.demo.conversations import exchange_of
 
@@ -63,7 +66,13 @@ def outcome() -> Outcome:
     tally.note(exchange_of({"rid": "b"}, aborted, interruption=Interruption.ABORT), [])
     tally.note(exchange_of({"rid": "c"}, None), [])
     latency = Latency(direct_s=(0.010, 0.020), routed_s=(0.012, 0.025))
-    return Outcome(tally, SNAPSHOT, {"u1": "worker 1"}, latency, 4.0, "all compared")
+    retrieval = Exactness("ids")
+    retrieval.at(1).compared = 3
+    retrieval.at(1).differing = 1
+    retrieval.at(1).changed_by_tokenizing = 2
+    retrieval.facts += ["one fact", "another"]
+    names = {"u1": "worker 1"}
+    return Outcome(tally, SNAPSHOT, names, latency, 4.0, "all compared", retrieval)
 
 
 def test_the_summary_counts_what_happened() -> None:
@@ -76,6 +85,22 @@ def test_the_summary_counts_what_happened() -> None:
         ("aborted by rid", "1"),
         ("left by their clients", "1"),
         ("slowest answer", "0.10 s"),
+    ]
+
+
+def test_streams_that_were_cut_are_told_where_there_are_any() -> None:
+    cut = outcome()
+    exchange = exchange_of({"rid": "d"}, None)
+    cut.tally.note(replace(exchange, was_cut=True), [])
+    rows = summary_rows(cut)
+    assert ("streams cut, asked again", "1 (their worker died)") in rows
+    assert ("left by their clients", "1") in rows
+
+
+def test_what_was_read_back_is_told_by_the_number_of_turns() -> None:
+    assert exactness_rows(outcome().retrieval) == [
+        ("1", "0", "0", "0 of 0"),
+        ("2", "3", "1", "2 of 3"),
     ]
 
 
@@ -120,3 +145,4 @@ def test_the_report_says_how_latency_was_measured() -> None:
     shown = console.file.getvalue()
     assert "joining > active > quarantined" in shown
     assert "2 one-token requests each way" in shown
+    assert "Compared: ids.\none fact\nanother\n" in shown

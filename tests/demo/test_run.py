@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -52,6 +53,11 @@ def test_a_tiny_demonstration_loses_nothing(
     assert "quarantined > probation > active" in shown
     assert "draining > drained" in shown
     assert "8 of 8 in" in shown
+    assert "all workers have the weights step-8" in shown
+    rows = [line.split("│")[1:-1] for line in shown.splitlines() if line.count("│") == 5]
+    read_back = [[cell.strip() for cell in row] for row in rows if row[0].strip() in {"1", "2"}]
+    assert [row[1:3] for row in read_back] == [["4", "0"], ["4", "0"]]
+    assert "that a killed worker forgot" in " ".join(shown.split())
     assert shown.endswith("OK: nothing lost, nothing wrong\n")
     kept = sorted(path.name for path in (tmp_path / "logs").iterdir())
     assert kept == ["exchanges.jsonl", "router.log", "worker-1.log", "worker-2.log"]
@@ -64,6 +70,32 @@ async def test_answers_of_other_weights_fail_it(capsys: pytest.CaptureFixture[st
     sim = SimSettings(tokens_per_s=200, weight_version="step-6")
     assert await played(sim, replace(sim, weight_version="step-7")) == 1
     assert "FAILED: wrong answer: p000-s000-t000-000: answer." in capsys.readouterr().out
+
+
+async def test_a_router_without_the_token_cache_fails_it(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    sim = SimSettings(tokens_per_s=200, drift=1.0)
+    scenario = replace(without_incidents(sim), workers=1, router_flags=())
+    with trio.fail_after(60):
+        code = await play(scenario, SimVerifier(sim), open_console({"CI": "true"}), None)
+    assert code == 1
+    shown = capsys.readouterr().out
+    # A worker that tokenizes the text of the first turn again gets other ids for it.
+    assert re.search(r"FAILED: wrong answer: p00\d-s00\d-t001-000: answer\.", shown)
+    assert "-t000-000: answer." not in shown
+    assert "after turn 1: it cannot be read back" in shown
+
+
+async def test_a_router_that_forgets_fails_it(capsys: pytest.CaptureFixture[str]) -> None:
+    sim = SimSettings(tokens_per_s=200)
+    scenario = replace(without_incidents(sim), workers=1)
+    forgetful = (*scenario.router_flags, "--cache-ttl-s", "0.001", "--gc-interval-s", "0.05")
+    scenario = replace(scenario, router_flags=forgetful)
+    with trio.fail_after(60):
+        code = await play(scenario, SimVerifier(sim), open_console({"CI": "true"}), None)
+    assert code == 1
+    assert "after turn 1: it cannot be read back: 410 " in capsys.readouterr().out
 
 
 async def test_a_lost_request_fails_it(capsys: pytest.CaptureFixture[str]) -> None:

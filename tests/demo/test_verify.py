@@ -1,13 +1,22 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from miles_router.demo.plan import Interruption
+from miles_router.demo.retrieval import Retrieved
+from miles_router.demo.tally import Tally
+from miles_router.demo.transcript import ToldTurn
 from miles_router.demo.verify import (
+    check_cut,
+    check_fresh,
+    check_logged,
+    check_plain,
     check_reproduced,
     check_shape,
+    check_trajectory_reproduced,
     check_workers,
     doubled,
     first_difference,
@@ -115,6 +124,38 @@ def test_an_answer_of_another_length_is_found(name: str, value: int, said: str) 
     assert said in finding
 
 
+def plain_answer() -> dict[str, Any]:
+    answer = real_answer()
+    del answer["prompt_token_ids"], answer["meta_info"]["output_token_logprobs"]
+    return answer
+
+
+def test_a_plain_client_gets_a_consistent_text_and_no_more() -> None:
+    assert check_plain(exchange_of(real_body(), plain_answer()), decode=spell) == []
+    (finding,) = check_plain(exchange_of(real_body(), real_answer()), decode=spell)
+    assert finding == "it has what nobody asked for: prompt_token_ids, output_token_logprobs"
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"text": "xy"}, "output_ids do not spell the text"),
+        ({"output_ids": None}, "output_ids is missing"),
+        ({"output_ids": [120], "text": "x"}, "completion_tokens is another number"),
+    ],
+)
+def test_a_plain_answer_that_contradicts_itself_is_found(change: Any, said: str) -> None:
+    findings = check_plain(exchange_of(real_body(), plain_answer() | change), decode=spell)
+    assert said in findings
+
+
+def test_a_plain_abort_before_the_first_token_is_an_answer_if_it_was_asked_for() -> None:
+    never = {"text": "", "output_ids": [], "meta_info": {"finish_reason": {"type": "abort"}}}
+    asked = exchange_of(real_body(), never, interruption=Interruption.ABORT)
+    assert check_plain(asked, decode=spell) == []
+    assert check_plain(exchange_of(real_body(), never), decode=spell) != []
+
+
 def test_an_abort_that_was_asked_for_may_be_short_or_empty() -> None:
     answer = real_answer()
     answer["meta_info"]["finish_reason"] = {"type": "abort"}
@@ -148,6 +189,111 @@ def test_logprobs_must_be_found_again(
 ) -> None:
     findings = check_reproduced(real_answer(), scored(*pairs))
     assert (findings == []) if said is None else (said in findings[0])
+
+
+def trajectory() -> Retrieved:
+    return Retrieved(
+        response="ABxyC",
+        tokens=[65, 66, 120, 121, 67],
+        loss_mask=[0, 0, 1, 1, 0],
+        rollout_logp=[0.0, 0.0, -0.5, -1.5, 0.0],
+        token_length=5,
+        loss_mask_length=5,
+        exact=True,
+        spans=[],
+    )
+
+
+@pytest.mark.parametrize(
+    ("values", "said"),
+    [
+        ([None, -9.0, -0.5, -1.5, -8.0], None),
+        ([None, -9.0, -0.5003, -1.5, -8.0], None),
+        ([None, -9.0, -0.5, -1.503, -8.0], "token 1 (121) came with log-probability -1.5"),
+        ([None, -9.0, None, -1.5, -8.0], "with None"),
+        ([None, -9.0, -0.5], "3 tokens were scored again, not 5"),
+    ],
+)
+def test_one_forward_pass_finds_the_log_probabilities_of_what_was_generated(
+    values: list[float | None], said: str | None
+) -> None:
+    tokens = trajectory().tokens
+    entries = [[value, token, None] for value, token in zip(values, tokens, strict=False)]
+    scored = {"meta_info": {"input_token_logprobs": entries}}
+    findings = check_trajectory_reproduced(trajectory(), scored)
+    assert (findings == []) if said is None else (said in findings[0])
+
+
+def test_a_stream_may_break_off_only_where_its_worker_was_killed() -> None:
+    exchange = replace(exchange_of({"rid": "a"}, None), was_cut=True, worker="w1")
+    tally = Tally(1)
+    tally.note(exchange, [])
+    assert check_cut(tally) == ["a: its stream broke off, and its worker w1 was not killed"]
+    tally.killed.add("w1")
+    assert check_cut(tally) == []
+
+
+def versions_answer(*names: str) -> dict[str, Any]:
+    spans = [{"version": name, "start": at, "end": at + 1} for at, name in enumerate(names)]
+    return {"meta_info": {"weight_versions": spans}}
+
+
+def test_what_is_asked_after_an_update_has_no_tokens_of_old_weights() -> None:
+    tally = Tally(2)
+    early = replace(exchange_of({"rid": "a"}, versions_answer("old", "new")), started_at=1.0)
+    late = replace(exchange_of({"rid": "b"}, versions_answer("new")), started_at=3.0)
+    tally.exchanges += [early, late]
+    assert check_fresh(tally, "old") == []
+    tally.updated_at = 2.0
+    assert check_fresh(tally, "old") == []
+    tally.exchanges.append(replace(early, started_at=2.5))
+    assert check_fresh(tally, "old") == [
+        "a: it has tokens of old, and was asked after all workers had other weights"
+    ]
+
+
+def told_turn() -> ToldTurn:
+    return ToldTurn(
+        exchange=replace(exchange_of({"rid": "a"}, real_answer()), worker="w1"),
+        text="",
+        inherited=0,
+        prompt_ids=(65, 66),
+        output_ids=(120,),
+        logprobs=(-0.5,),
+        versions=(("v", 0, 1),),
+        end="",
+    )
+
+
+LOGGED = {
+    "prompt_ids": [65, 66],
+    "output_ids": [120],
+    "logprobs": [-0.5],
+    "weight_versions": [{"version": "v", "start": 0, "end": 1}],
+    "aborted": False,
+}
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({}, []),
+        ({"prompt_ids": [65, 67]}, ["the log's prompt_ids[1] is 67, not 66"]),
+        ({"output_ids": []}, ["the log's output_ids has 0 entries, not 1"]),
+        ({"logprobs": None}, ["the log's logprobs is None, not [-0.5]"]),
+        ({"weight_versions": []}, ["the log's weight_versions has 0 entries, not 1"]),
+        ({"aborted": True}, ["the log's aborted is True, not False"]),
+    ],
+)
+def test_a_log_that_says_otherwise_is_found(change: dict[str, Any], said: list[str]) -> None:
+    assert check_logged(told_turn(), LOGGED | change, killed=()) == said
+
+
+def test_only_a_killed_worker_may_have_forgotten_a_turn() -> None:
+    assert check_logged(told_turn(), None, killed={"w1"}) == []
+    assert check_logged(told_turn(), None, killed={"w2"}) == [
+        "worker w1 does not know that it answered"
+    ]
 
 
 def test_at_the_end_every_worker_is_active_and_free() -> None:
