@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from miles_router.core.r3 import InvalidR3, MemoryPayload, R3Block
 from miles_router.core.trajectory.record import R3Record, TurnRecord
-from miles_router.core.trajectory.turn import NewTurn, SpelledOutput
+from miles_router.core.trajectory.turn import NewTurn, SpelledOutput, UnfitTurn
 from miles_router.net.r3_files import FilePayload
 
 if TYPE_CHECKING:
@@ -76,14 +76,16 @@ def restore(
         if record.parent is not None and not _may_continue(record, parent):
             lost.append(record.number)
             continue
-        turn = store.add(
-            record.namespace,
-            _new_turn(record, parent, r3_files),
-            record.stored_at_unix - unix_offset_s,
-            number=record.number,
-            trajectory_id=record.trajectory,
-        )
-        known[record.number] = turn
+        try:
+            known[record.number] = store.add(
+                record.namespace,
+                _new_turn(record, parent, r3_files),
+                record.stored_at_unix - unix_offset_s,
+                number=record.number,
+                trajectory_id=record.trajectory,
+            )
+        except UnfitTurn:
+            lost.append(record.number)
     return lost
 
 

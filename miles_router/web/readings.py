@@ -59,7 +59,9 @@ def reading_fields(
 def trajectory_id(reading: Reading) -> str | None:
     """The id of the trajectory that ends where the reading does; None where it goes on."""
     last = reading.turns[-1] if reading.turns else None
-    return None if last is None or last.trajectory is None else last.trajectory.id
+    if last is None or last.trajectory is None or len(reading.tokens) != last.end:
+        return None
+    return last.trajectory.id
 
 
 def encode_reading(fields: dict[str, Any], rows: NDArray[np.integer] | None) -> bytes:
@@ -82,7 +84,9 @@ def read_experts(reading: Reading) -> tuple[NDArray[np.integer] | None, str | No
     """
     if not reading.is_exact:
         return None, "not_exact"
-    chain = [R3Piece(turn.r3, turn.inherited, turn.end) for turn in reading.turns]
+    # A reading may leave its last turn before that ends: what follows there is of other tokens.
+    until = reading.path_tokens
+    chain = [R3Piece(turn.r3, turn.inherited, min(turn.end, until)) for turn in reading.turns]
     try:
         rows = splice(chain, num_tokens=len(reading.tokens))
     except InvalidR3 as error:

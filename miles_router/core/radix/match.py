@@ -21,7 +21,8 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from miles_router.core.radix.node import children_that_may_follow, children_with_id, first_text
+from miles_router.core.radix.children import children_that_may_follow, children_with_id
+from miles_router.core.radix.node import first_text
 from miles_router.core.radix.tree import shared_bytes
 
 if TYPE_CHECKING:

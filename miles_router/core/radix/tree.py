@@ -14,16 +14,13 @@ from __future__ import annotations
 
 import numpy as np
 
-from miles_router.core.radix.node import (
-    Node,
+from miles_router.core.radix.children import (
     add_child,
     child_beginning,
-    make_root,
     remove_child,
     replace_child,
-    token_id,
-    token_text,
 )
+from miles_router.core.radix.node import Node, make_root, token_id, token_text
 from miles_router.core.radix.run import ID_BYTES, LENGTH_BYTES, TokenRun, join
 
 

@@ -65,12 +65,13 @@ class Namespace:
         )
         node.holds += 1
         visible.holds += 1
-        tree.size_bytes += _mark(turn)
+        alone = (turn,)
+        tree.size_bytes += _mark(turn, alone)
         if new.parent is not None:
             new.parent.holders += 1
-            new.parent.later = with_turn(new.parent.later, turn)
+            new.parent.later = with_turn(new.parent.later, turn, alone)
         if new.rid is not None:
-            self.by_rid[new.rid] = with_turn(self.by_rid.get(new.rid, ()), turn)
+            self.by_rid[new.rid] = with_turn(self.by_rid.get(new.rid, ()), turn, alone)
         self.turns += 1
         return turn
 
@@ -116,7 +117,7 @@ class Namespace:
                 del self.of_session[trajectory.session]
 
 
-def _mark(turn: Turn) -> int:
+def _mark(turn: Turn, alone: tuple[Turn]) -> int:
     """Note `turn` where its text ends, and at the nodes that hold its output.
 
     Returns:
@@ -126,11 +127,11 @@ def _mark(turn: Turn) -> int:
     if turn.partial:
         grown = visible.note_cut(turn.partial, shows_text(turn), turn)
     else:
-        grown = visible.note("answers" if shows_text(turn) else "ends", turn)
+        grown = visible.note("answers" if shows_text(turn) else "ends", turn, alone)
     if tail_text(turn) != turn.partial:
-        grown += node.note("ends", turn)
+        grown += node.note("ends", turn, alone)
     while node.end > turn.prompt_end:
-        grown += node.note("makers", turn)
+        grown += node.note("makers", turn, alone)
         assert node.parent is not None, "the root ends at 0"
         node = node.parent
     return grown

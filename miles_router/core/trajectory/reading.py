@@ -187,7 +187,8 @@ def read_text(
     """The trajectory that has this text, or that the text continues.
 
     Turns that end with the text come first, the newest of them; then whatever a worker has seen of
-    which it is the beginning; then what it continues.
+    which it is the beginning; then what it continues. Where a turn that ended with it was evicted,
+    that is said rather than what else may be meant.
 
     With `session` or `rid`, only turns of that session, or that continue (or are) that request.
     """
@@ -202,12 +203,14 @@ def read_text(
         turn = max(newest, key=lambda one: one.number)
         candidates = sum(map(wanted.count, marks))
         return replace(read_turn(turn), candidates=candidates, matched_bytes=len(text))
-    seen = _seen(found, _shown_to(namespace, session, among))
+    reason = gone.reason(namespace.tenant, digest_of(text))
+    # Whose turn it was that went is not known: what is the caller's own is no guess.
+    is_told = reason is not None and session is None and rid is None
+    seen = [] if is_told else _seen(namespace, found, session, among)
     if seen:
         place, made = max(seen, key=_rank)
         reading = _read_place(place, made)
         return replace(reading, candidates=len(seen), matched_bytes=len(text))
-    reason = gone.reason(namespace.tenant, digest_of(text))
     last = found.made
     if reason is not None or last is None:
         return Missing(found.furthest.size_bytes, reason)
@@ -227,13 +230,15 @@ def _rank(found: tuple[Place, Made | None]) -> tuple[int, int]:
     return (-1, -1) if made is None else (made.size_bytes, made.turn.number)
 
 
-def _seen(found: Match, among: Iterable[Turn] | None) -> list[tuple[Place, Made | None]]:
-    """Where one of these turns, or any turn, has the whole text in its prompt or its answer."""
+def _seen(
+    namespace: Namespace, found: Match, session: str | None, among: list[Turn] | None
+) -> list[tuple[Place, Made | None]]:
+    """Where a turn that the caller means has the whole text in its prompt or its answer."""
     whole = [(place, made) for place, made in found.whole if place.depth]
-    if among is None or not whole:
+    if not whole or (session is None and among is None):
         return whole
     nodes: set[Node] = set()
-    for turn in among:
+    for turn in _meant(namespace, session, among):
         node = turn.node
         while node.parent is not None and node not in nodes:
             nodes.add(node)
@@ -241,16 +246,12 @@ def _seen(found: Match, among: Iterable[Turn] | None) -> list[tuple[Place, Made 
     return [(place, made) for place, made in whole if place.node in nodes]
 
 
-def _shown_to(
-    namespace: Namespace, session: str | None, among: list[Turn] | None
-) -> Iterable[Turn] | None:
-    """The turns whose prompts and answers a caller may be shown; None: all."""
-    if session is None:
-        return among
+def _meant(namespace: Namespace, session: str | None, among: list[Turn] | None) -> Iterable[Turn]:
+    """The turns of `among` that are of the session; without `among` those of its trajectories."""
     if among is not None:
-        return [turn for turn in among if turn.session == session]
+        return (turn for turn in among if session in {None, turn.session})
     turns: set[Turn] = set()
-    for trajectory in namespace.of_session.get(session, {}).values():
+    for trajectory in namespace.of_session.get(session or "", {}).values():
         turn: Turn | None = trajectory.tip
         while turn is not None and turn not in turns:
             turns.add(turn)

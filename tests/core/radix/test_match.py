@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from miles_router.core.radix import match
+from miles_router.core.radix.children import children_that_may_follow
 from miles_router.core.radix.marks import Wanted
 from miles_router.core.radix.match import match_ids, match_text
-from miles_router.core.radix.node import children_that_may_follow
 from miles_router.core.radix.run import EMPTY, TokenRun
 from miles_router.core.trajectory.namespace import Namespace
 from tests.core.trajectory.cases import TENANT, new_turn, run_of

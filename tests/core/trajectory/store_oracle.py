@@ -121,13 +121,14 @@ class StoreOracle:
         if ends:
             turn = max(ends, key=lambda one: one.number)
             return Answer([Place(tuple(turn.tokens), turn, len(turn.tokens))], len(ends))
+        is_gone = any(
+            text in turn.texts for turn in self.turns if turn.tenant == tenant and not turn.is_alive
+        )
         whole = self._whole(seen_by(alive, session, rid), wanted, text)
-        if whole:
+        if whole and not (is_gone and session is None and rid is None):
             best = max(place.rank[0::3] for place in whole)
             return Answer([place for place in whole if place.rank[0::3] == best], len(whole))
-        if any(
-            text in turn.texts for turn in self.turns if turn.tenant == tenant and not turn.is_alive
-        ):
+        if is_gone:
             return Answer(is_gone=True)
         best_place = self.best(tenant, text, session, rid)
         if best_place is None:
