@@ -10,6 +10,7 @@ Invariant: turns stand in the order of their numbers, the newest last.
 from __future__ import annotations
 
 from bisect import bisect_left, insort
+from itertools import islice
 from operator import attrgetter
 from typing import TYPE_CHECKING, TypeAlias
 
@@ -26,6 +27,11 @@ FEW = 16
 TUPLE_BYTES = 40
 ENTRY_BYTES = 8
 CROWD_BYTES = 130
+
+# So many tokens of an answer in somebody else's prompt are no accident.
+CUT_TOKENS = 16
+# Of turns with equal tokens, so many are asked whether their answer may be cut.
+ASKED_CUTS = 16
 
 _number = attrgetter("number")
 
@@ -108,6 +114,19 @@ def size_bytes_of(marks: Marks) -> int:
     return TUPLE_BYTES + ENTRY_BYTES * len(marks) if len(marks) > 1 else 0
 
 
+def may_be_cut(turn: Turn, depth: int) -> bool:
+    """Whether a text that leaves the answer of `turn` behind `depth` tokens still continues it.
+
+    Who names the session, or the request, means this answer, however little of it is left. Without
+    that, a prompt of somebody else may begin like this prompt and the first tokens of its answer by
+    chance: those tokens must not count as produced there. So much agrees by chance only where it is
+    meant: `CUT_TOKENS`, or all but space at the end.
+    """
+    if depth - turn.prompt_end >= CUT_TOKENS or depth >= turn.visible.end:
+        return True
+    return turn.visible.end - depth <= CUT_TOKENS and not turn.shown_behind(depth).strip()
+
+
 class Wanted:
     """Whose turns count.
 
@@ -116,17 +135,26 @@ class Wanted:
         among: only these, in the order of their numbers; None: any.
     """
 
-    __slots__ = ("_among", "_is_among", "_session")
+    __slots__ = ("_among", "_is_among", "_may_cut_anywhere", "_session")
 
     def __init__(self, session: str | None = None, among: Sequence[Turn] | None = None) -> None:
         self._session = session
         self._among = among
         self._is_among = frozenset(among or ())
+        self._may_cut_anywhere = session is not None or among is not None
 
     def newest(self, marks: Marks) -> Turn | None:
         """The newest turn that counts; None if none does."""
         own = self._own(marks)
         return own[-1] if own else None
+
+    def newest_cut(self, marks: Marks, depth: int) -> Turn | None:
+        """The newest turn that counts and whose answer may be continued from `depth`, cut there."""
+        own = self._own(marks)
+        if self._may_cut_anywhere:
+            return own[-1] if own else None
+        asked = islice(reversed(own), ASKED_CUTS)
+        return next((turn for turn in asked if may_be_cut(turn, depth)), None)
 
     def count(self, marks: Marks) -> int:
         """How many turns count."""

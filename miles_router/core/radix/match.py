@@ -167,7 +167,7 @@ def _through(branch: _Branch, child: Node, text: bytes, wanted: Wanted) -> _Bran
     turn = _ended(child, text, place.size_bytes, wanted)
     if turn is not None:
         return _Branch(child, place, Made(turn, child, child.end, place.size_bytes, True), None)
-    turn = wanted.newest(child.makers) if child.makers else None
+    turn = wanted.newest_cut(child.makers, place.depth) if child.makers else None
     if turn is not None:
         if run.text:
             made = Made(turn, child, place.depth, place.size_bytes)
@@ -193,7 +193,7 @@ def _into(found: Match, branch: _Branch, child: Node, text: bytes, wanted: Wante
     # Tokens that show nothing do not end a cut: go back behind the last one that shows text.
     tokens = int(np.searchsorted(ends, shown, side="left")) + 1
     place = Place(child, child.start + tokens, position + shown)
-    turn = wanted.newest(child.makers)
+    turn = wanted.newest_cut(child.makers, place.depth)
     made = branch.silent or branch.made
     if turn is not None:
         made = Made(turn, child, place.depth, place.size_bytes)
@@ -226,7 +226,7 @@ def match_ids(root: Node, ids: NDArray[np.int32], wanted: Wanted) -> Match:
             differ = child.run.id_array[:size] != ids[position : position + size]
             end = position + (int(differ.argmax()) if differ.any() else size)
             whole = wanted.newest(child.answers) if end == child.end else None
-            turn = whole or wanted.newest(child.makers)
+            turn = whole or wanted.newest_cut(child.makers, end)
             made = above if turn is None else Made(turn, child, end, end, whole is not None)
             place = Place(child, end, end)
             if end == child.end:

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from miles_router.core.radix.run import EMPTY, TokenRun
+from miles_router.core.radix.tree import run_between
 
 if TYPE_CHECKING:
     from miles_router.core.r3 import R3Block
@@ -124,6 +125,10 @@ class Turn:
         # Without the turn before it: a chain of thousands would be shown one inside the other.
         before = "" if self.parent is None else f" behind turn {self.parent.number}"
         return f"<Turn {self.number} of {self.tenant!r}, {self.end} tokens{before}>"
+
+    def shown_behind(self, depth: int) -> bytes:
+        """What the client's text shows of this turn behind its first `depth` tokens."""
+        return run_between(self.node, depth, self.visible.end).text + self.partial
 
     @property
     def generated_tokens(self) -> int:

@@ -18,7 +18,7 @@ from miles_router.core.radix.tree import run_between
 from miles_router.core.trajectory.finding import find_ids
 from miles_router.core.trajectory.turn import NewTurn, Prompt, Turn, VersionSpan
 from tests.core.trajectory.cases import Rig, limits, logprobs_of
-from tests.core.trajectory.store_oracle import Stored, StoreOracle, Token, text_of
+from tests.core.trajectory.store_oracle import Stored, StoreOracle, Token, may_be_cut, text_of
 from tests.doubles.toy_tokenizer import DRAWN_IDS, EOS
 
 if TYPE_CHECKING:
@@ -51,10 +51,14 @@ class Storing(RuleBasedStateMachine):
         r3_budget_bytes=st.sampled_from([10**9, 40]),
         adds_bos=st.booleans(),
         few=st.sampled_from([0, 1, 16]),
+        cut_tokens=st.sampled_from([1, 2, 3]),
     )
-    def build(self, budget_bytes: int, r3_budget_bytes: int, adds_bos: bool, few: int) -> None:
+    def build(
+        self, budget_bytes: int, r3_budget_bytes: int, adds_bos: bool, few: int, cut_tokens: int
+    ) -> None:
         # So that few children and few turns are stored as many are.
         marks.FEW = children.LISTED_CHILDREN = few
+        marks.CUT_TOKENS = cut_tokens
         self.bounds = limits(
             budget_bytes,
             r3_budget_bytes=r3_budget_bytes,
@@ -71,6 +75,7 @@ class Storing(RuleBasedStateMachine):
 
     def teardown(self) -> None:
         marks.FEW, children.LISTED_CHILDREN = FEW, LISTED_CHILDREN
+        marks.CUT_TOKENS = 1
 
     # -- storing ----------------------------------------------------------------------------------
 
@@ -205,7 +210,8 @@ class Storing(RuleBasedStateMachine):
             if session in {None, turn.session}:
                 known = [token for token, _ in turn.tokens]
                 depth = next((d for d in range(len(known), 0, -1) if known[:d] == ids[:d]), 0)
-                depths.append(depth if depth > turn.prompt_end else 0)
+                is_meant = session is not None or may_be_cut(turn, depth)
+                depths.append(depth if depth > turn.prompt_end and is_meant else 0)
         assert prompt.inherited == max(depths)
         if parent is not None:
             assert [token for token, _ in parent.tokens][: prompt.inherited] == ids[: max(depths)]

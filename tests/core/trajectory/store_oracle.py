@@ -10,6 +10,8 @@ import math
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NamedTuple
 
+from miles_router.core.radix import marks
+
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
@@ -124,7 +126,8 @@ class StoreOracle:
         is_gone = any(
             text in turn.texts for turn in self.turns if turn.tenant == tenant and not turn.is_alive
         )
-        whole = self._whole(seen_by(alive, session, rid), wanted, text)
+        is_named = session is not None or rid is not None
+        whole = self._whole(seen_by(alive, session, rid), wanted, text, is_named)
         if whole and not (is_gone and session is None and rid is None):
             best = max(place.rank[0::3] for place in whole)
             return Answer([place for place in whole if place.rank[0::3] == best], len(whole))
@@ -141,7 +144,8 @@ class StoreOracle:
         """From where on a prompt of this text is continued."""
         alive = self.alive(tenant)
         wanted = [turn for turn in alive if is_wanted(turn, session, rid)]
-        places = [made_on(path, wanted, text) for path in agreeing(alive, text)]
+        is_named = session is not None or rid is not None
+        places = [made_on(path, wanted, text, is_named) for path in agreeing(alive, text)]
         # A whole answer ends with all its tokens, also with those at its end that show nothing.
         for turn in wanted:
             if is_answer_in(turn, text):
@@ -150,9 +154,11 @@ class StoreOracle:
         found = [place for place in places if place.turn is not None]
         return max(found, key=lambda place: place.rank, default=None)
 
-    def _whole(self, seen: list[Stored], wanted: list[Stored], text: bytes) -> list[Place]:
+    def _whole(
+        self, seen: list[Stored], wanted: list[Stored], text: bytes, is_named: bool
+    ) -> list[Place]:
         paths = {path for path in agreeing(seen, text) if text_of(path) == text and path}
-        return [made_on(path, wanted, text) for path in paths]
+        return [made_on(path, wanted, text, is_named) for path in paths]
 
 
 def is_answer_in(turn: Stored, text: bytes) -> bool:
@@ -192,8 +198,16 @@ def agreeing(turns: list[Stored], text: bytes) -> set[tuple[Token, ...]]:
     return found
 
 
-def made_on(path: tuple[Token, ...], wanted: list[Stored], text: bytes) -> Place:
-    """The last token of `path` that a wanted turn produced."""
+def may_be_cut(turn: Stored, depth: int) -> bool:
+    """Whether a text of nobody in particular that leaves the answer there means this answer."""
+    if depth >= turn.visible_end or depth - turn.prompt_end >= marks.CUT_TOKENS:
+        return True
+    left = turn.tokens[depth : turn.visible_end]
+    return len(left) <= marks.CUT_TOKENS and not (text_of(left) + turn.partial).strip()
+
+
+def made_on(path: tuple[Token, ...], wanted: list[Stored], text: bytes, is_named: bool) -> Place:
+    """The last token of `path` that a wanted turn produced; `is_named`: by session or rid."""
     best = Place(path, None, 0)
     for turn in wanted:
         shared = 0
@@ -201,7 +215,7 @@ def made_on(path: tuple[Token, ...], wanted: list[Stored], text: bytes) -> Place
             if one != other:
                 break
             shared += 1
-        if shared > turn.prompt_end:
+        if shared > turn.prompt_end and (is_named or may_be_cut(turn, shared)):
             is_whole = shared == turn.visible_end and is_answer_in(turn, text)
             best = max(best, Place(path, turn, shared, is_whole), key=_preferred)
     return best
