@@ -19,7 +19,8 @@ from miles_router import __version__
 from miles_router.assemble import add_configured_workers, assemble
 from miles_router.errors import ConfigFault, ShuttingDown
 from miles_router.log import make_log
-from miles_router.net.ingress import BACKLOG, Ingress
+from miles_router.net.ingress import Ingress
+from miles_router.net.server_config import BACKLOG
 from miles_router.tasks import cache_gc, drain, health, watchdog
 from miles_router.tasks.supervise import supervise
 from miles_router.web.build import build_app

@@ -7,6 +7,9 @@ terminal of the one who reads: the console shows it with control characters esca
 
 from __future__ import annotations
 
+import os
+import select
+import stat
 import sys
 from contextlib import suppress
 from typing import TYPE_CHECKING, Literal, TextIO, cast
@@ -67,20 +70,47 @@ def _printable(text: str, *, keep: str) -> str:
 
 
 class _LossyStream:
-    """As much of a text stream as a logger needs; what cannot be written is lost."""
+    """As much of a text stream as a logger needs; what cannot be written at once is lost.
+
+    A pipe whose reader is there and does not read takes nothing once it is full, and neither does a
+    terminal that was stopped: waiting for them would stop the router.
+    """
 
     def __init__(self, stream: TextIO | None) -> None:
         """`stream` is None in a process that was started without one."""
         self._stream = stream
+        self._descriptor = _that_may_block(stream)
 
     def write(self, text: str) -> None:
-        """Write `text` if that is possible."""
+        """Write `text` if that is possible, or as much of it as is taken."""
         with suppress(OSError, ValueError):  # ValueError: it was closed
-            if self._stream is not None:
+            if self._descriptor is not None:
+                _write_at_once(self._descriptor, text.encode(errors="backslashreplace"))
+            elif self._stream is not None:
                 self._stream.write(text)
 
     def flush(self) -> None:
         """Pass on what was written if that is possible."""
         with suppress(OSError, ValueError):
-            if self._stream is not None:
+            if self._stream is not None and self._descriptor is None:
                 self._stream.flush()
+
+
+def _that_may_block(stream: TextIO | None) -> int | None:
+    """The descriptor of a pipe, socket or terminal; None for files, and what is no file at all."""
+    try:
+        descriptor = -1 if stream is None else stream.fileno()
+        is_file = descriptor < 0 or stat.S_ISREG(os.fstat(descriptor).st_mode)
+    except (OSError, ValueError, AttributeError):
+        return None
+    return None if is_file else descriptor
+
+
+def _write_at_once(descriptor: int, data: bytes) -> None:
+    """Write what is taken without waiting: where a poll says so, a pipe takes PIPE_BUF bytes."""
+    poll = select.poll()
+    poll.register(descriptor, select.POLLOUT)
+    for at in range(0, len(data), select.PIPE_BUF):
+        if not poll.poll(0):
+            return
+        os.write(descriptor, data[at : at + select.PIPE_BUF])

@@ -58,7 +58,7 @@ def open_cache(
         log=log,
         unix_offset_s=time.time() - trio.current_time(),  # noqa: TID251  journals have Unix time
         captures_r3=settings.capture_routed_experts,
-        r3_files=_r3_files(settings.routed_experts_dir),
+        r3_files=_r3_files(settings.routed_experts_dir, settings.journal),
     )
     if settings.journal is not None:
         _replay(cache, settings.journal)
@@ -67,11 +67,12 @@ def open_cache(
     return cache
 
 
-def _r3_files(directory: Path | None) -> R3Files | None:
+def _r3_files(directory: Path | None, journal: Path | None) -> R3Files | None:
     if directory is None:
         return None
     files = R3Files(directory)
     try:
+        files.claim("" if journal is None else str(journal.resolve()))
         files.prepare()
     except R3FileError as error:
         raise ConfigFault(f"--routed-experts-dir: {error}", key="routed_experts_dir") from None

@@ -89,7 +89,28 @@ async def test_files_that_no_turn_names_are_deleted(tmp_path: Path) -> None:
     (tmp_path / "notes.txt").touch()
     opened([], capture_routed_experts=True, routed_experts_dir=tmp_path)
     names = await trio.to_thread.run_sync(lambda: [path.name for path in tmp_path.iterdir()])
-    assert names == ["notes.txt"]
+    assert sorted(names) == ["lock", "notes.txt", "owner"]
+
+
+async def test_a_directory_of_routed_experts_has_one_router_and_one_journal(
+    tmp_path: Path,
+) -> None:
+    r3_dir = tmp_path / "r3"
+    chosen: dict[str, Any] = {"capture_routed_experts": True, "routed_experts_dir": r3_dir}
+    first = opened([], journal=tmp_path / "a", **chosen)
+    assert first.r3_files is not None
+    kept = first.r3_files.save(b"rows")
+    with pytest.raises(ConfigFault, match="in use by another router"):
+        opened([], journal=tmp_path / "b", **chosen)
+    first.close()
+    for other in ({"journal": tmp_path / "b"}, {}):
+        with pytest.raises(ConfigFault, match="holds routed experts of the journal"):
+            opened([], **other, **chosen)
+    assert kept.load() == b"rows"
+    again = opened([], journal=tmp_path / "a", **chosen)
+    again.close()
+    # No turn named the file, so its own router has removed it; another one may move in.
+    opened([], **chosen).close()
 
 
 async def test_a_directory_that_cannot_be_had_is_a_start_up_error(tmp_path: Path) -> None:

@@ -195,10 +195,14 @@ class Pool(Roster):
         worker.model_path = report.model_path
         worker.fault_counted = False
         previous, worker.weight_version = worker.weight_version, report.weight_version
+        probed_before, worker.probed_version = worker.probed_version, report.weight_version
         if worker.is_held:
             return
         if worker.is_routable:
-            if self._came_back_stale(worker, previous):
+            # A worker whose probes say what they said did not restart, whatever its answers say: a
+            # probe may have begun before an update, and an answer may be wrong.
+            has_changed = report.weight_version != probed_before
+            if has_changed and self._came_back_stale(worker, previous):
                 self._hold_stale(worker, now)
                 return
             self._note_version(worker, report.weight_version, now)

@@ -98,6 +98,7 @@ class Worker:
     failures_in_row: int = 0
     passes_in_row: int = 0
     weight_version: str | None = None
+    probed_version: str | None = None  # what the last good probe said
     model_path: str | None = None
     last_probe: ProbeReport | None = None
     is_probing: bool = False

@@ -18,6 +18,9 @@ if TYPE_CHECKING:
 
     from hypercorn.trio.task_group import TaskGroup
 
+# What has come is there at once; this is for a busy loop.
+LAST_PIECES_S = 0.1
+
 
 class Inbox:
     """The messages for one call of the app."""
@@ -26,10 +29,30 @@ class Inbox:
         self._receive = receive
         self._is_body_taken = False
         self._draining: trio.CancelScope | None = None
+        self._has_left = False
+        self._waiting: trio.CancelScope | None = None
+
+    def end(self) -> None:
+        """The client has left: what has come of it is still given out, then the disconnect.
+
+        The server's own word of it may be stuck behind the pieces of a body, or lost.
+        """
+        self._has_left = True
+        if self._waiting is not None:
+            self._waiting.cancel()
 
     async def receive(self) -> dict[str, Any]:
         """The next message."""
-        message: dict[str, Any] = await self._receive()
+        message = None
+        if not self._has_left:
+            with trio.CancelScope() as self._waiting:
+                message = await self._receive()
+            self._waiting = None
+        if message is None:
+            with trio.move_on_after(LAST_PIECES_S):
+                message = await self._receive()
+        if message is None:
+            message = {"type": "http.disconnect"}
         is_last = message["type"] == "http.disconnect"
         self._is_body_taken = is_last or not message.get("more_body", False)
         if is_last and self._draining is not None:

@@ -20,7 +20,6 @@ import h11
 import msgspec
 import trio
 from hypercorn.app_wrappers import ASGIWrapper
-from hypercorn.config import Config
 from hypercorn.events import Closed, RawData, Updated
 from hypercorn.trio.lifespan import Lifespan
 from hypercorn.trio.tcp_server import TCPServer
@@ -31,6 +30,7 @@ from miles_router.net.accepting import accept_troubles_to
 from miles_router.net.gate import Gate, Refusal
 from miles_router.net.inbox import Inbox
 from miles_router.net.intake import Intake, SpareRoom
+from miles_router.net.server_config import hypercorn_config
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -42,12 +42,6 @@ if TYPE_CHECKING:
 
     App = Callable[[dict[str, Any], Any, Any], Awaitable[None]]
 
-# Bursts of thousands of rollouts connect at once; the kernel caps this at net.core.somaxconn.
-BACKLOG = 4096
-# Clients keep pools of connections between rollout phases: minutes, not Hypercorn's 5 s. It also
-# bounds how long an unfinished request head may take.
-KEEP_ALIVE_S = 600.0
-NEVER = 10**12
 # Where no answer is half sent: one that is DONE has left for the socket.
 _BETWEEN_ANSWERS = frozenset({h11.IDLE, h11.SEND_RESPONSE, h11.DONE})
 # How long a refused client may take to read why.
@@ -56,24 +50,6 @@ LINGER_S = 2.0
 TARGET_KEY = "miles_router.target"
 LEFT_KEY = "miles_router.left"
 _RESET_ON_CLOSE = struct.pack("ii", 1, 0)  # SO_LINGER: on, 0 s
-
-
-def hypercorn_config() -> Config:
-    """Hypercorn's settings, each chosen for a router: its defaults are made for small answers."""
-    config = Config()
-    config.accesslog = None
-    config.errorlog = None
-    config.backlog = BACKLOG
-    config.keep_alive_timeout = KEEP_ALIVE_S
-    config.keep_alive_max_requests = NEVER
-    config.read_timeout = None  # would also end the wait for a long generation
-    config.h11_max_incomplete_size = 262_144  # the gate is stricter and answers in JSON
-    config.include_date_header = False  # the worker's own headers are passed on
-    config.include_server_header = False
-    config.max_app_queue_size = 4  # pieces of a request body that wait for the app, 64 KiB each
-    config.startup_timeout = 60
-    config.shutdown_timeout = 60
-    return config
 
 
 class GatedServer(TCPServer):
@@ -92,6 +68,7 @@ class GatedServer(TCPServer):
         self.intake = Intake(stream, ingress.room)
         self._must_reset = False
         self._is_lingering = False
+        self._inbox: Inbox | None = None
 
     async def _call_app(
         self, scope: dict[str, Any], receive: Any, send: Any, *spawners: Any
@@ -104,7 +81,7 @@ class GatedServer(TCPServer):
         scope[TARGET_KEY] = self._gate.take_target()
         # What stands in front of it in the queue may keep the disconnect from an app that is busy.
         scope[LEFT_KEY] = self.intake.has_ended
-        inbox = Inbox(receive)
+        inbox = self._inbox = Inbox(receive)
 
         async def track(message: dict[str, Any]) -> None:
             is_early = self._has_unread_body and self._gate.is_in_body
@@ -144,10 +121,14 @@ class GatedServer(TCPServer):
             if refusal is not None:
                 await self._refuse(refusal)
                 break
-            is_there = await self.intake.hand_on(partial(self.protocol.handle, RawData(data)))
-            if not data or not is_there:
+            # The end is told below: told as bytes, it would wait behind the pieces of a body.
+            if not data or not await self.intake.hand_on(
+                partial(self.protocol.handle, RawData(data))
+            ):
                 break
         self.intake.has_ended.set()
+        if self._inbox is not None:
+            self._inbox.end()
         await self.protocol.handle(Closed())
         await self.idle_task.stop()
 
@@ -180,10 +161,12 @@ class GatedServer(TCPServer):
             raise
 
     @property
+    def _their_state(self) -> object:
+        return getattr(getattr(self.protocol.protocol, "connection", None), "their_state", None)
+
+    @property
     def _has_unread_body(self) -> bool:
-        connection = getattr(self.protocol.protocol, "connection", None)
-        their_state = getattr(connection, "their_state", None)
-        return their_state is h11.SEND_BODY and not self.intake.has_ended.is_set()
+        return self._their_state is h11.SEND_BODY and not self.intake.has_ended.is_set()
 
     async def _linger(self) -> None:
         """Let a client that is still sending take the answer before the connection is closed."""
@@ -196,6 +179,8 @@ class GatedServer(TCPServer):
     async def _refuse(self, refusal: Refusal) -> None:
         """Answer in JSON once no other answer is half sent, then close."""
         self._ingress.metrics.refused_connections[refusal.code] += 1
+        if not await self.intake.hand_on(self._wait_answered):
+            return  # the client has left
         with trio.move_on_after(LINGER_S) as waiting:
             while self._is_in_mid_answer:  # noqa: ASYNC110  h11 tells nobody; rare, and short
                 await trio.sleep(0.005)
@@ -214,6 +199,11 @@ class GatedServer(TCPServer):
             # Closing with unread bytes would reset the connection and take the answer with it.
             while await self.stream.receive_some(65_536):
                 pass
+
+    async def _wait_answered(self) -> None:
+        """Return when no whole request waits for its answer, which bad bytes behind it are not."""
+        while self._their_state is h11.DONE:  # noqa: ASYNC110  h11 tells nobody
+            await trio.sleep(0.02)
 
     @property
     def _is_in_mid_answer(self) -> bool:

@@ -9,6 +9,7 @@ in the bytes.
 
 from __future__ import annotations
 
+import fcntl
 import os
 import re
 import uuid
@@ -89,6 +90,50 @@ class R3Files:
 
     def __init__(self, directory: Path) -> None:
         self.directory = directory
+        self._lock_fd: int | None = None
+
+    def claim(self, owner: str) -> None:
+        """Take the directory for this process, and for what names its files.
+
+        Another router, or one with another journal, would take the files for strangers.
+
+        Args:
+            owner: the journal that names the files, "" for none; remembered in the directory.
+
+        Raises:
+            R3FileError: a living router has it; its files are of another owner; no access.
+        """
+        try:
+            self.directory.mkdir(mode=_DIRECTORY_MODE, parents=True, exist_ok=True)
+            self._lock_fd = os.open(self.directory / "lock", os.O_RDWR | os.O_CREAT, _FILE_MODE)
+            fcntl.flock(self._lock_fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            self._check_owner(owner)
+        except BlockingIOError:
+            self.close()
+            hint = "stop that one, or give each router a directory of its own"
+            raise R3FileError(f"{self.directory} is in use by another router; {hint}") from None
+        except OSError as error:
+            self.close()
+            raise _failed("use", self.directory, error) from error
+        except R3FileError:
+            self.close()
+            raise
+
+    def _check_owner(self, owner: str) -> None:
+        path = self.directory / "owner"
+        known = path.read_text(encoding="utf-8") if path.exists() else owner
+        has_files = any(_OUR_NAME.fullmatch(name) for name in os.listdir(self.directory))
+        if known != owner and has_files:
+            of_whom = f"of the journal {known}" if known else "of a router without a journal"
+            hint = "give another directory, or delete its files"
+            raise R3FileError(f"{self.directory} holds routed experts {of_whom}; {hint}")
+        path.write_text(owner, encoding="utf-8")
+
+    def close(self) -> None:
+        """Let go of the directory; may be repeated."""
+        if self._lock_fd is not None:
+            os.close(self._lock_fd)
+            self._lock_fd = None
 
     def prepare(self) -> None:
         """Make the directory, to learn early that it cannot be had.

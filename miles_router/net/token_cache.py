@@ -260,6 +260,8 @@ class TokenCache:
         self.is_on = False
         if self.journal is not None:
             self.journal.close()
+        if self.r3_files is not None:
+            self.r3_files.close()
 
     def fail(self, error: Exception) -> None:
         """The cache itself failed; its request goes through. Repeated, it is switched off."""

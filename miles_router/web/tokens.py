@@ -106,7 +106,7 @@ async def _read_retrieval(cache: TokenCache, data: str | bytes) -> Retrieval:
 async def _retrieve(services: Services, cache: TokenCache, asked: Retrieval) -> Response:
     tenant = caller_context().caller.tenant
     header_session = session_of(request.scope["headers"])  # type: ignore[arg-type]  # pairs
-    session = asked.session if asked.session is not None else header_session
+    session = asked.session or header_session
     data = asked.text.encode()
     namespace = cache.store.namespace(tenant)
     found: Reading | Missing = Missing(0)
@@ -122,9 +122,14 @@ async def _retrieve(services: Services, cache: TokenCache, asked: Retrieval) -> 
         cache.counters.reads["inexact" if found.rest else "exact"] += 1
         reading = await _tokenized(cache, found) if found.rest else found
     chars = len(data[: reading.matched_bytes].decode())
-    fields = reading_fields(
-        reading, asked.text, matched_chars=chars, with_logprobs=asked.return_logp is not False
+    work = partial(
+        reading_fields,
+        reading,
+        asked.text,
+        matched_chars=chars,
+        with_logprobs=asked.return_logp is not False,
     )
+    fields = work() if len(reading.tokens) <= IN_THREAD_TOKENS else await cache.in_thread(work)
     body = await _encoded(cache, reading, fields, with_experts=bool(asked.return_routed_experts))
     return Response(body, content_type="application/json")
 

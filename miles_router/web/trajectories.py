@@ -83,7 +83,8 @@ def _tenant() -> str:
 
 def _limit() -> int:
     text = request.args.get("limit", str(DEFAULT_PAGE))
-    if not (text.isascii() and text.isdigit() and 1 <= int(text[:6]) <= LARGEST_PAGE):
+    is_short = len(text) <= len(str(LARGEST_PAGE)) and text.isascii() and text.isdigit()
+    if not (is_short and 1 <= int(text) <= LARGEST_PAGE):
         raise BadRequest(f"limit must be 1 to {LARGEST_PAGE}")
     return int(text)
 

@@ -182,3 +182,14 @@ def test_stale_workers_are_asked_at_once_when_the_last_routable_one_leaves(way_o
     rig.passes(ahead, "3")
     assert state_of(ahead) is State.ACTIVE
     assert rig.pool.versions.newest == "3"
+
+
+@pytest.mark.parametrize("count", [1, 2])
+def test_answers_that_contradict_the_probes_take_no_worker_out(count: int) -> None:
+    rig = Rig()
+    workers = pool_at(rig, "1", count=count)
+    for worker in workers:
+        rig.pool.note_weight_version(worker, "7", rig.now)
+    for worker in workers * 2:
+        rig.passes(worker, "1")
+        assert state_of(worker) is State.ACTIVE

@@ -313,3 +313,25 @@ async def test_an_answer_behind_the_body_keeps_the_connection() -> None:
             await client.send_all(request)
             answer = await read_answer(client, b"0\r\n\r\n")
             assert b"connection: close" not in answer.lower()
+
+
+@pytest.mark.parametrize("behind", [b"\r\n", b"\x00garbage"])
+async def test_bad_bytes_behind_a_request_wait_for_its_answer(
+    behind: bytes, autojump_clock: Clock
+) -> None:
+    async def answer_later(scope: dict[str, Any], receive: Any, send: Any) -> None:
+        if scope["type"] == "http":
+            await receive()
+            await trio.sleep(100)
+            await send({**START, "headers": [(b"content-length", b"4")]})
+            await send({"type": "http.response.body", "body": b"done"})
+
+    async with open_door(answer_later) as door:
+        client = door.connect()
+        await client.send_all(GET)
+        await trio.sleep(1)
+        await client.send_all(behind)
+        answer = await read_all(client)
+        first, _, second = answer.partition(b"done")
+        assert first.startswith(b"HTTP/1.1 200")
+        assert second.startswith(b"HTTP/1.1 400")

@@ -13,7 +13,8 @@ import structlog.testing
 import trio
 
 from miles_router.core.metrics import Metrics
-from miles_router.net.ingress import KEEP_ALIVE_S, Ingress
+from miles_router.net.ingress import Ingress
+from miles_router.net.server_config import KEEP_ALIVE_S
 from tests.doubles.memory_net import MemoryStream, memory_connection
 from tests.sim.raw_client import RawClient
 

@@ -115,6 +115,23 @@ async def test_a_worker_that_is_stuck_does_not_hide_a_client_that_leaves(
         await wait_until(lambda: worker.closed == 1)
 
 
+@pytest.mark.parametrize("pieces", [3, 4, 5])
+async def test_pieces_that_just_fill_a_queue_do_not_hide_it_either(
+    router: Router, pieces: int
+) -> None:
+    async with stuck_worker(router) as worker:
+        async with router.connected() as client:
+            head = b"POST /generate HTTP/1.1\r\nHost: r\r\nContent-Length: 80000000\r\n\r\n"
+            await client.stream.send_all(head + b'{"rid": "full-1", "text": "' + b"x" * 4_194_304)
+            await wait_until(lambda: worker.stuck == 1)
+            await trio.sleep(0.5)
+            for _ in range(pieces):
+                await client.stream.send_all(b"y" * 1000)
+                await trio.sleep(0.03)
+        await router.check_idle(timeout_s=4)
+        await wait_until(lambda: worker.aborted == ["full-1"])
+
+
 async def test_an_upload_that_its_worker_takes_again_arrives_whole(router: Router) -> None:
     body = random.Random(1).randbytes(25 * MB)
     async with stuck_worker(router) as worker, router.connected() as client:

@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+from functools import partial
 
 import httpx
 import pytest
@@ -17,11 +18,21 @@ from tests.system.rig import ROOT, prompt
 pytestmark = pytest.mark.loopback
 
 
-def start() -> tuple[subprocess.Popen[bytes], str]:
-    """A router that has said where it listens, after which the reader of its log has gone."""
+def start(*flags: str, leaves: bool = True) -> tuple[subprocess.Popen[bytes], str]:
+    """A router that has said where it listens, after which nobody reads its log any more."""
     reader, writer = os.pipe()
     process = subprocess.Popen(
-        [sys.executable, "-m", "miles_router", "serve", "--log-format", "json", "--port", "0"],
+        [
+            sys.executable,
+            "-m",
+            "miles_router",
+            "serve",
+            "--log-format",
+            "json",
+            "--port",
+            "0",
+            *list(flags),
+        ],
         cwd=ROOT,
         stdin=subprocess.DEVNULL,
         stderr=writer,
@@ -32,7 +43,8 @@ def start() -> tuple[subprocess.Popen[bytes], str]:
         piece = os.read(reader, 65_536)
         assert piece, said
         said += piece
-    os.close(reader)
+    if leaves:
+        os.close(reader)
     return process, "http://" + said.partition(b'"url": "http://')[2].partition(b'"')[0].decode()
 
 
@@ -56,3 +68,19 @@ async def test_a_router_whose_log_is_not_read_serves_on() -> None:
             if process.poll() is None:
                 process.kill()
                 process.wait()
+
+
+async def test_a_reader_that_is_there_and_does_not_read_stops_nothing() -> None:
+    begin = partial(start, "--log-level", "debug", leaves=False)
+    process, url = await trio.to_thread.run_sync(begin)
+    try:
+        async with httpx.AsyncClient(base_url=url, timeout=5) as client:
+            with trio.fail_after(60):
+                # A pipe holds 64 KiB: a few hundred lines.
+                for _ in range(1_500):
+                    assert (await client.get("/livez")).status_code == 200
+        process.send_signal(signal.SIGTERM)
+        assert await trio.to_thread.run_sync(lambda: process.wait(20)) == 0
+    finally:
+        process.kill()
+        process.wait()

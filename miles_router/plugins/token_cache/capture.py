@@ -94,6 +94,8 @@ class Capture:
             reason = RefusalReason.WORKER_ERROR
         elif encoding != b"identity":
             reason = RefusalReason.ENCODED
+        elif kind not in {b"application/json", b"text/event-stream"}:
+            reason = RefusalReason.ANSWER_NOT_JSON
         elif kind == b"text/event-stream":
             self._mode = _Mode.STREAM
             self._splitter = SseSplitter()
@@ -121,7 +123,7 @@ class Capture:
         if is_last:
             if not self._is_kept:
                 await self._keep(await self._digested(self._collector.items()))
-            ready.append(self._splitter.rest)
+            ready.append(self._collector.take(self._splitter.rest))
         if ready or is_last:
             await self._send_body(b"".join(ready), is_last=is_last)
 
@@ -147,7 +149,10 @@ class Capture:
 
     async def _finish(self) -> None:
         parts, self._parts = self._parts, []
-        body = parts[0] if len(parts) == 1 else b"".join(parts)
+        if len(parts) > 1 and self._size_bytes > JOIN_BYTES:
+            body = await self._cache.in_thread(partial(b"".join, parts))
+        else:
+            body = parts[0] if len(parts) == 1 else b"".join(parts)
         parts.clear()
         pieces: list[bytes | memoryview] = [body]
         try:

@@ -32,6 +32,8 @@ if TYPE_CHECKING:
     from miles_router.core.trajectory.turn import Turn
     from miles_router.net.token_cache import TokenCache
 
+# Writing so many ids as JSON takes the loop about a millisecond.
+WRITE_IN_THREAD_TOKENS = 65_536
 # Spelling so many ids takes the loop about a millisecond.
 SPELL_IN_THREAD_TOKENS = 8_192
 
@@ -118,7 +120,9 @@ async def prepare(
         raise Uncached(reason) from None
     if any(not prompt.ids.size for prompt in prompts):
         raise Uncached(RefusalReason.NO_PROMPT)
-    return _assembled(cache, tenant, session, request, prompts)
+    work = partial(_assembled, cache, tenant, session, request, prompts)
+    tokens = sum(len(prompt.ids) for prompt in prompts)
+    return work() if tokens <= WRITE_IN_THREAD_TOKENS else await cache.in_thread(work)
 
 
 def _assembled(
