@@ -14,6 +14,8 @@ class SseSplitter:
     def __init__(self) -> None:
         self._pieces: list[bytes] = []
         self._tail = b""  # the last bytes of those
+        self.size_bytes = 0
+        """How much has come of an event that has not ended."""
 
     def feed(self, data: bytes) -> list[bytes]:
         """The events that `data` completes, each with the blank line that ends it."""
@@ -28,6 +30,7 @@ class SseSplitter:
             self._pieces.append(data[start : end - before])
             events.append(b"".join(self._pieces))
             self._pieces.clear()
+            self.size_bytes = 0
             start, place = end - before, end
         self._hold(data[start:], window[place:][-_TAIL_BYTES:])
         return events
@@ -40,6 +43,7 @@ class SseSplitter:
     def _hold(self, data: bytes, tail: bytes) -> None:
         if data:
             self._pieces.append(data)
+            self.size_bytes += len(data)
         self._tail = tail[-_TAIL_BYTES:]
 
 

@@ -112,8 +112,9 @@ class Capture:
     async def _pass_events(self, message: Message) -> None:
         is_last = not message.get("more_body", False)
         ready: list[bytes] = []
-        for event in self._splitter.feed(message.get("body", b"")):
-            data = self._collector.take(event)
+        for event in await self._split(message.get("body", b"")):
+            take = partial(self._collector.take, event)
+            data = take() if len(event) <= JOIN_BYTES else await self._cache.in_thread(take)
             if self._collector.holds_end and not self._is_kept:
                 if ready:
                     await self._send_body(b"".join(ready))
@@ -126,6 +127,12 @@ class Capture:
             ready.append(self._collector.take(self._splitter.rest))
         if ready or is_last:
             await self._send_body(b"".join(ready), is_last=is_last)
+
+    async def _split(self, data: bytes) -> list[bytes]:
+        """The events that `data` completes; a large one is put together in a thread."""
+        feed = partial(self._splitter.feed, data)
+        ends_large = self._splitter.size_bytes > JOIN_BYTES and b"\n" in data
+        return await self._cache.in_thread(feed) if ends_large else feed()
 
     async def _gather(self, message: Message) -> None:
         piece = message.get("body", b"")

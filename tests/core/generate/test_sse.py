@@ -72,3 +72,10 @@ def test_a_large_event_in_small_pieces() -> None:
 def test_where_the_data_is(event: bytes, data: bytes | None) -> None:
     span = data_span(event)
     assert (None if span is None else event[slice(*span)]) == data
+
+
+def test_the_size_of_what_has_come_of_an_event() -> None:
+    splitter = SseSplitter()
+    assert splitter.size_bytes == 0
+    splitter.feed(b"data: 1\n\ndata: 2")
+    assert (splitter.size_bytes, splitter.rest) == (7, b"data: 2")

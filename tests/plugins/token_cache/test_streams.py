@@ -151,3 +151,15 @@ async def test_other_events_pass_as_they_are() -> None:
     got = await stage.generate({"text": PROMPT, "stream": True})
     assert got.body == b": ping\n\nevent: x\ndata: 1\n\nrest without end"
     assert stage.stored == 0
+
+
+async def test_a_large_event_passes_and_is_kept() -> None:
+    def chunks_of(request: dict[str, Any]) -> Chunks:
+        return [answer(request, OUTPUT, padding="x" * 3_000_000)]
+
+    stage = streaming(chunks_of)
+    stage.worker.piece_bytes = 65_536
+    got = await stage.generate({"text": PROMPT, "stream": True})
+    assert got.body.endswith(DONE)
+    assert "output_token_logprobs" not in events_of(got.body)[0]["meta_info"]
+    assert stage.read(PROMPT + WORD).tokens.tolist() == ids_of(PROMPT) + OUTPUT
