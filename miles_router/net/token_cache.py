@@ -24,6 +24,8 @@ from miles_router.net.r3_files import FilePayload, R3FileError
 from miles_router.net.turn_records import record_of
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from structlog.typing import FilteringBoundLogger
 
     from miles_router.core.cache_view import JournalState
@@ -117,6 +119,13 @@ class TokenCache:
             return decoded.block(MemoryPayload(decoded.data.tobytes()))
         saved = await self.in_thread(partial(self.r3_files.save, decoded.data))
         return decoded.block(saved)
+
+    def drop_unreadable(self, turns: Iterable[Turn]) -> None:
+        """Forget routed experts whose file is gone, so that the next turn asks for them anew."""
+        for turn in turns:
+            payload = None if turn.r3 is None else turn.r3.payload
+            if isinstance(payload, FilePayload) and not payload.path.exists():
+                self.store.drop_r3(turn, "lost")
 
     async def keep(self, tenant: str, new: NewTurn) -> Turn:
         """Store a turn, and write it to the journal.

@@ -6,6 +6,7 @@ mask says which ones count. safetensors has NaN.
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -19,7 +20,9 @@ if TYPE_CHECKING:
 
     from miles_router.core.r3 import ExpertShape
     from miles_router.core.trajectory.reading import Reading
+    from miles_router.net.token_cache import TokenCache
 
+NOT_READABLE = "not_readable"
 # Where the base64 of routed experts goes in an answer that was encoded without it.
 _EXPERTS_PLACE = b'"routed_experts":""'
 
@@ -92,11 +95,21 @@ def read_experts(reading: Reading) -> tuple[NDArray[np.integer] | None, str | No
     except InvalidR3 as error:
         return None, error.reason
     except R3FileError:
-        return None, "not_readable"
+        return None, NOT_READABLE
     if rows is not None:
         return rows, None
     reasons = [turn.r3_missing for turn in reading.turns if turn.r3 is None]
     return None, reasons[0] if reasons else "incomplete"
+
+
+async def experts_of(
+    cache: TokenCache, reading: Reading
+) -> tuple[NDArray[np.integer] | None, str | None]:
+    """`read_experts` in a thread; what is lost for good is forgotten."""
+    rows, missing = await cache.in_thread(partial(read_experts, reading))
+    if missing == NOT_READABLE:
+        cache.drop_unreadable(reading.turns)
+    return rows, missing
 
 
 def as_safetensors(

@@ -21,7 +21,7 @@ from miles_router.core.trajectory.reading import Missing, Reading, read_text, wi
 from miles_router.errors import BadRequest, TokenCacheOff, TrajectoryEvicted, TrajectoryNotFound
 from miles_router.web.caller import RequestContext, context_of
 from miles_router.web.own import json_reply
-from miles_router.web.readings import encode_reading, read_experts, reading_fields
+from miles_router.web.readings import encode_reading, experts_of, reading_fields
 
 if TYPE_CHECKING:
     from miles_router.net.services import Services
@@ -179,7 +179,7 @@ async def _encoded(
     if not with_experts:
         work = partial(encode_reading, fields, None)
         return work() if len(reading.tokens) <= IN_THREAD_TOKENS else await cache.in_thread(work)
-    rows, missing = await cache.in_thread(partial(read_experts, reading))
+    rows, missing = await experts_of(cache, reading)
     if rows is None:
         fields |= {"routed_experts": None, "routed_experts_missing": missing}
     else:

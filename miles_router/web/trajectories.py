@@ -19,7 +19,7 @@ from miles_router.web.own import json_reply
 from miles_router.web.readings import (
     as_safetensors,
     encode_reading,
-    read_experts,
+    experts_of,
     reading_fields,
 )
 from miles_router.web.tokens import cache_of, caller_context
@@ -132,7 +132,7 @@ def _find(cache: TokenCache, identity: str) -> Trajectory:
 async def _fields(cache: TokenCache, trajectory: Trajectory) -> Response:
     reading, text = read_turn(trajectory.tip), text_of(trajectory.tip).decode()
     fields = _view(cache, trajectory) | reading_fields(reading, text, matched_chars=len(text))
-    rows, missing = await cache.in_thread(partial(read_experts, reading))
+    rows, missing = await experts_of(cache, reading)
     if rows is None:
         fields["routed_experts_missing"] = missing
     else:
@@ -151,7 +151,7 @@ async def _tensors(cache: TokenCache, trajectory: Trajectory) -> Response:
         ],
         "rids": list(reading.rids),
     }
-    rows, missing = await cache.in_thread(partial(read_experts, reading))
+    rows, missing = await experts_of(cache, reading)
     metadata["routed_experts_missing"] = missing
     body = await cache.in_thread(partial(as_safetensors, reading, rows, cache.shape, metadata))
     return Response(body, content_type=SAFETENSORS)

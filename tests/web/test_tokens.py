@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import base64
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
@@ -13,6 +13,9 @@ from miles_router.core.r3 import DecodedR3
 from tests.plugins.token_cache.rig import drifting, ids_of, shown
 from tests.web.cached import cache_in, keep, open_cached_router
 from tests.web.rig import ADMIN, open_router
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 PARTS, WHOLE = drifting()
 WORD = shown(PARTS)
@@ -251,3 +254,19 @@ async def test_metrics_and_snapshot_show_the_cache() -> None:
         assert lines['miles_router_token_cache_reads_total{outcome="exact"}'] == "1.0"
         view = (await rig.client.get("/snapshot")).json()["token_cache"]
         assert (view["trajectories"], view["is_on"]) == (1, True)
+
+
+async def test_a_lost_file_of_routed_experts_is_forgotten(tmp_path: Path) -> None:
+    directory = tmp_path / "r3"
+    async with open_cached_router(capture_routed_experts=True, routed_experts_dir=directory) as rig:
+        cache = cache_in(rig)
+        n = len(ids_of(PROMPT)) + len(PARTS)
+        values = np.zeros((n - 1, 8), dtype=np.uint8)
+        block = await cache.keep_r3(DecodedR3(0, values, ignored_start=False))
+        await keep(rig, PROMPT, PARTS, r3=block, r3_missing="")
+        block.payload.discard()
+        body = {"text": TEXT, "return_routed_experts": True}
+        for reason in ("not_readable", "evicted"):
+            found = (await rig.client.post("/retrieve_from_text", body)).json()
+            assert (found["routed_experts"], found["routed_experts_missing"]) == (None, reason)
+        assert cache.store.r3_size_bytes == 0

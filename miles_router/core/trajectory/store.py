@@ -214,14 +214,14 @@ class TrajectoryStore:
         namespace.remove_turn(turn)
         self.size_bytes -= before - namespace.tree.size_bytes + turn.size_bytes
         if turn.r3 is not None:
-            self._drop_r3(turn, reason)
+            self.drop_r3(turn, reason)
         self.turns_removed[reason] += 1
         self._removed.append(turn.number)
         self.gone.add(turn.tenant, extend_digest(turn.text_digest, turn.partial), reason)
         if tail:
             self.gone.add(turn.tenant, extend_digest(turn.text_digest, tail), reason)
 
-    def _drop_r3(self, turn: Turn, reason: str) -> None:
+    def drop_r3(self, turn: Turn, reason: str) -> None:
         """Take the routed experts from a turn."""
         assert turn.r3 is not None, "there is something to take"
         self.r3_size_bytes -= turn.r3.size_bytes
@@ -239,7 +239,7 @@ class TrajectoryStore:
                     return  # what is left is held by requests in flight
                 self.evict(oldest, "evicted")
         while self.r3_size_bytes > self.limits.r3_budget_bytes:
-            self._drop_r3(next(iter(self._with_r3)), "evicted")
+            self.drop_r3(next(iter(self._with_r3)), "evicted")
 
     def sweep_one(self, now: float) -> bool:
         """One small step of a sweep; False when nothing is left to be swept."""
