@@ -81,9 +81,9 @@ async def _abort_rid(services: Services, context: RequestContext, rid: str) -> R
     """Abort what `rid` names, where it runs; what no worker has ends in the router.
 
     The worker is told the full ids it knows: SGLang 0.5.23 takes a rid only if exactly that one is
-    live, and then aborts every id that begins with it. A rid the router has not seen (its request
-    was too large to look into, or went around the router) is passed to all workers by callers who
-    may abort everything.
+    live, and then aborts every id that begins with it. A rid the router has not seen (it stands
+    behind the first 4 MiB of its request, or went around the router) is passed to all workers by
+    callers who may abort everything.
     """
     tenant = _tenant(context)
     named = services.inflight.named(rid, tenant)
