@@ -199,10 +199,10 @@ class Pool(Roster):
         if worker.is_held:
             return
         if worker.is_routable:
-            # A worker whose probes say what they said did not restart, whatever its answers say: a
-            # probe may have begun before an update, and an answer may be wrong.
-            has_changed = report.weight_version != probed_before
-            if has_changed and self._came_back_stale(worker, previous):
+            # Probes that all pass and say what they said tell of no restart, whatever answers say:
+            # a probe may have begun before an update, and an answer may be wrong.
+            may_be_new = report.weight_version != probed_before or worker.state is State.SUSPECT
+            if may_be_new and self._came_back_stale(worker, previous):
                 self._hold_stale(worker, now)
                 return
             self._note_version(worker, report.weight_version, now)

@@ -76,7 +76,7 @@ class PoolOracle:
         if version == worker.weight_version or not arrived or version == arrived[-1]:
             return True
         if worker.state is State.ACTIVE:
-            return not self.went_back(worker, version)
+            return version == worker.probed_version or not self.went_back(worker, version)
         is_new = version is not None and version not in arrived
         return is_new and not self.rig.pool.others_serve(worker)
 
