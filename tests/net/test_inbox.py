@@ -22,7 +22,8 @@ async def test_what_has_come_is_given_out_before_the_disconnect(autojump_clock: 
     for _ in range(3):
         put.send_nowait(PIECE)
     inbox.end()
-    assert [await inbox.receive() for _ in range(5)] == [PIECE] * 3 + [GONE] * 2
+    with trio.fail_after(1000):
+        assert [await inbox.receive() for _ in range(5)] == [PIECE] * 3 + [GONE] * 2
 
 
 async def test_an_app_that_waits_is_told(autojump_clock: Clock) -> None:
