@@ -3,6 +3,9 @@
 Listener, health checks, drain deadlines and the watchdog run side by side in the nursery. A broken
 listener ends the process with its traceback; broken background tasks are restarted (`tasks`).
 Shutdown: stop accepting, let requests finish up to the grace period, end the rest, go.
+
+`main` is a process of its own, which signals end. `run_router` is the same life for whoever hosts
+it, in whatever thread: it touches no signal, no collector and no limit of the process.
 """
 
 from __future__ import annotations
@@ -17,21 +20,23 @@ import trio
 
 from miles_router import __version__
 from miles_router.assemble import add_configured_workers, assemble
+from miles_router.core.log_ring import LogRing
 from miles_router.errors import ConfigFault, ShuttingDown
 from miles_router.log import make_log
 from miles_router.net.ingress import Ingress
 from miles_router.net.server_config import BACKLOG
-from miles_router.tasks import cache_gc, drain, health, watchdog
+from miles_router.tasks import cache_gc, drain, health, publish, quick_thread, watchdog
 from miles_router.tasks.supervise import supervise
 from miles_router.web.build import build_app
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable
+    from collections.abc import Awaitable, Callable
 
     from structlog.typing import FilteringBoundLogger
 
     from miles_router.config import Settings
     from miles_router.net.services import Services
+    from miles_router.web.replies import App
 
 # Requests that were told to end get this long to do so, with their aborts on the way.
 CUT_GRACE_S = 2.0
@@ -40,6 +45,15 @@ CUT_GRACE_S = 2.0
 GC_THRESHOLDS = (50_000, 20, 100)
 # One client and one worker connection per request in flight.
 WANTED_DESCRIPTORS = 65_536
+# What runs beside the requests, by its name in the log.
+TASKS = {
+    "health": health.run,
+    "drain": drain.run,
+    "watchdog": watchdog.run,
+    "cache_gc": cache_gc.run,
+    "quick_thread": quick_thread.run,
+    "publish": publish.run,
+}
 
 
 def main(settings: Settings) -> int:
@@ -48,41 +62,92 @@ def main(settings: Settings) -> int:
     Raises:
         ConfigFault: the settings cannot be used on this machine.
     """
-    log = make_log(settings.log_format, settings.log_level)
-    _raise_descriptor_limit(log)
-    try:
-        trio.run(_run, settings, log)
-    except* ConfigFault as group:
-        fault: BaseException = group
-        while isinstance(fault, BaseExceptionGroup):
-            fault = fault.exceptions[0]
-        raise fault from None
+    ring = LogRing()
+    log = make_log(settings.log_format, settings.log_level, ring=ring)
+    raise_descriptor_limit(log)
+    trio.run(_run_until_signals, settings, log, ring)
     return 0
 
 
-async def _run(settings: Settings, log: FilteringBoundLogger) -> None:
-    """The router's life. Signals are caught from the first moment on."""
+async def _run_until_signals(settings: Settings, log: FilteringBoundLogger, ring: LogRing) -> None:
+    """The router of this process. Signals are caught from the first moment on."""
     with trio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
-        listeners = await _listen(settings)
-        async with trio.open_nursery() as nursery:
-            services = assemble(settings, background=nursery, log=log)
-            add_configured_workers(services)
-            ingress = Ingress(build_app(services), metrics=services.metrics, log=log)
-            for name, task in (
-                ("health", health.run),
-                ("drain", drain.run),
-                ("watchdog", watchdog.run),
-                ("cache_gc", cache_gc.run),
-            ):
-                nursery.start_soon(supervise, services, name, task)
-            await nursery.start(ingress.run, listeners)
-            _settle_memory()
-            _announce(services, listeners)
-            await _shut_down_on_signal(services, ingress, signals)
-            await _leave(ingress, nursery)
-        services.idle.close_all()
-        if services.token_cache is not None:
-            services.token_cache.close()
+
+        async def next_signal() -> str:
+            return signal.Signals(await anext(signals)).name
+
+        await run_router(
+            settings,
+            log,
+            log_ring=ring,
+            next_stop=next_signal,
+            on_ready=lambda _services, _app: settle_memory(),
+        )
+
+
+async def run_router(
+    settings: Settings,
+    log: FilteringBoundLogger,
+    *,
+    log_ring: LogRing,
+    next_stop: Callable[[], Awaitable[str]],
+    on_ready: Callable[[Services, App], None] = lambda _services, _app: None,
+) -> None:
+    """Run a router until it is told to stop.
+
+    Args:
+        settings: of the router.
+        log: where it logs.
+        log_ring: where `log` keeps its newest lines (see `make_log`).
+        next_stop: waits until somebody wants the router to stop, and says who. The first time ends
+            it gently; it is called again then, and the second time, or the end of the grace period,
+            ends it hard.
+        on_ready: called once, in the trio thread, as soon as connections are accepted, with the
+            router's parts (`url` is set) and the whole router as an ASGI app. What it raises ends
+            the router.
+
+    Raises:
+        ConfigFault: the settings cannot be used on this machine.
+        ExceptionGroup: a part failed that nothing works without.
+    """
+    try:
+        await _live(settings, log, log_ring, next_stop, on_ready)
+    except BaseExceptionGroup as group:
+        faults, others = group.split(ConfigFault)
+        if faults is None or others is not None:
+            raise
+        fault: BaseException = faults
+        while isinstance(fault, BaseExceptionGroup):
+            fault = fault.exceptions[0]
+        raise fault from None
+
+
+async def _live(
+    settings: Settings,
+    log: FilteringBoundLogger,
+    log_ring: LogRing,
+    next_stop: Callable[[], Awaitable[str]],
+    on_ready: Callable[[Services, App], None],
+) -> None:
+    listeners = await _listen(settings)
+    async with trio.open_nursery() as nursery:
+        services = assemble(settings, background=nursery, log=log, log_ring=log_ring)
+        add_configured_workers(services)
+        app = build_app(services)
+        ingress = Ingress(app, metrics=services.metrics, log=log)
+        for name, task in TASKS.items():
+            nursery.start_soon(supervise, services, name, task)
+        await nursery.start(ingress.run, listeners)
+        urls = [_url_of(listener) for listener in listeners]
+        services.url = urls[0]
+        on_ready(services, app)
+        for url in urls:
+            log.info("listening", url=url, version=__version__)
+        await _shut_down_when_told(services, ingress, next_stop)
+        await _leave(ingress, nursery)
+    services.idle.close_all()
+    if services.token_cache is not None:
+        services.token_cache.close()
     log.info("stopped")
 
 
@@ -98,26 +163,24 @@ async def _listen(settings: Settings) -> list[trio.SocketListener]:
         ) from None
 
 
-def _announce(services: Services, listeners: list[trio.SocketListener]) -> None:
-    for listener in listeners:
-        host, port = listener.socket.getsockname()[:2]
-        shown = f"[{host}]" if ":" in host else host
-        services.log.info("listening", url=f"http://{shown}:{port}", version=__version__)
+def _url_of(listener: trio.SocketListener) -> str:
+    host, port = listener.socket.getsockname()[:2]
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
 
-async def _shut_down_on_signal(
-    services: Services, ingress: Ingress, signals: AsyncIterator[int]
+async def _shut_down_when_told(
+    services: Services, ingress: Ingress, next_stop: Callable[[], Awaitable[str]]
 ) -> None:
-    """Wait for a signal, then end gently; a second signal, or the end of the grace, ends it hard.
+    """Wait for a stop, then end gently; a second stop, or the end of the grace, ends it hard.
 
     On return no request runs, or those that do have been told to end.
     """
-    number = await anext(signals)
+    name = await next_stop()
     grace_s = services.settings.shutdown_grace_s
     services.is_stopping = True
     services.log.info(
         "shutting_down",
-        signal=signal.Signals(number).name,
+        signal=name,
         running=len(services.inflight) + services.own_calls,
         grace_s=grace_s,
     )
@@ -125,7 +188,7 @@ async def _shut_down_on_signal(
     async with trio.open_nursery() as nursery:
 
         async def hurry() -> None:
-            await anext(signals)
+            await next_stop()
             services.log.warning("shutting_down_now")
             nursery.cancel_scope.cancel()
 
@@ -155,13 +218,14 @@ async def _leave(ingress: Ingress, nursery: trio.Nursery) -> None:
         ingress.reset_all()
 
 
-def _settle_memory() -> None:
+def settle_memory() -> None:
+    """Keep what is loaded from the garbage collector: once, when the process is ready."""
     gc.collect()
     gc.freeze()
     gc.set_threshold(*GC_THRESHOLDS)
 
 
-def _raise_descriptor_limit(log: FilteringBoundLogger) -> None:
+def raise_descriptor_limit(log: FilteringBoundLogger) -> None:
     """Take as many descriptors as the system gives without being asked."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     wanted = WANTED_DESCRIPTORS if hard == resource.RLIM_INFINITY else min(WANTED_DESCRIPTORS, hard)

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from miles_router.core.radix.run import TokenRun, UnfitRun
+from miles_router.core.radix.run import LENGTH_BYTES, TokenRun, UnfitRun
 from miles_router.core.trajectory.turn import SpelledOutput
 
 if TYPE_CHECKING:
@@ -63,6 +63,8 @@ def _compose(visible: TokenRun, literal: TokenRun, partial: bytes = b"") -> Spel
 
 def _body(spelled: TokenRun, literal: TokenRun) -> int:
     """How many tokens stand before the special tokens at the end that show nothing."""
+    if spelled.lengths[-LENGTH_BYTES:].strip(b"\0"):
+        return len(spelled)  # as a rule; looking at all tokens takes 25 us
     shown = np.flatnonzero(spelled.length_array)
     start = int(shown[-1]) + 1 if shown.size else 0
     special = np.flatnonzero(literal.length_array[start:])

@@ -20,6 +20,7 @@ from miles_router.core.r3 import MemoryPayload
 from miles_router.core.trajectory.counters import CacheCounters
 from miles_router.core.trajectory.record import UnfitRecord, frame
 from miles_router.net.journal import JournalFailed
+from miles_router.net.quick_thread import QuickThread
 from miles_router.net.r3_files import FilePayload, R3FileError
 from miles_router.net.turn_records import record_of
 
@@ -73,6 +74,7 @@ class TokenCache:
         r3_files: None: routed experts stay in memory.
         unix_offset_s: monotonic time + this = Unix time.
         is_on: off after repeated failures; requests then pass untouched.
+        quick_thread: for work of less than a millisecond.
     """
 
     store: TrajectoryStore
@@ -86,6 +88,7 @@ class TokenCache:
     r3_files: R3Files | None = None
     counters: CacheCounters = field(default_factory=CacheCounters)
     is_on: bool = True
+    quick_thread: QuickThread = field(default_factory=QuickThread)
     _failures_in_row: int = 0
     _writing: trio.Lock = field(default_factory=trio.Lock)
     _pressed: trio.Event = field(default_factory=trio.Event)

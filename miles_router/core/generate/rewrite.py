@@ -7,16 +7,17 @@ out of the answer again. This file must not know where ids come from.
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 import msgspec
+import numpy as np
 
 from miles_router.core.generate.splice import UNREADABLE, Edit, apply, without
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    import numpy as np
     from numpy.typing import NDArray
 
     from miles_router.core.generate.request import GenerateRequest
@@ -39,6 +40,9 @@ ROUTED_EXPERTS_KEYS = frozenset({"routed_experts"})
 _ENCODE = msgspec.json.Encoder().encode
 _STARTS: msgspec.json.Decoder[Any] = msgspec.json.Decoder(int | list[int | None] | None)
 _NO_PROMPT_LOGPROBS = -1
+# The samples of one prompt come together, and find it written: at most 2.7 MB are kept.
+KEPT_PROMPTS = 64
+KEPT_TOKENS = 4_096
 
 
 def rewritten(
@@ -51,7 +55,8 @@ def rewritten(
 ) -> bytes:
     """The body with `text` replaced, in its place, by `input_ids`.
 
-    1,000 ids take 20 us: of all ways to write them, a list through msgspec is the quickest.
+    1,000 ids take 20 us: of all ways to write them, a list through msgspec is the quickest. What
+    was written for the prompts before is kept, so the next sample of one takes 1 us.
 
     Args:
         request: one that brings texts.
@@ -67,10 +72,11 @@ def rewritten(
     if request.texts is None or len(ids) != request.prompts:
         raise ValueError(f"{len(ids)} prompts of ids for a request with {request.prompts}")
     place = request.members["text"]
-    lists = [one.tolist() for one in ids]
+    lists = [_written(one) for one in ids]
+    written = b"[%b]" % b",".join(lists) if request.is_list else lists[0]
     edits = [
         Edit(place.key_start, place.key_end, b'"input_ids"'),
-        Edit(place.start, place.end, _ENCODE(lists if request.is_list else lists[0])),
+        Edit(place.start, place.end, written),
         # A null beside the new member would be a second one of its name.
         *without(request.members, {"input_ids"}),
     ]
@@ -92,6 +98,16 @@ def with_rid(request: GenerateRequest, rids: Sequence[str]) -> bytes:
         rids: as for `rewritten`.
     """
     return _edited(request, [], _wanted_rid(request, rids))
+
+
+def _written(ids: NDArray[np.int32]) -> bytes:
+    """Ids as a JSON array."""
+    return _written_again(ids.tobytes()) if len(ids) <= KEPT_TOKENS else _ENCODE(ids.tolist())
+
+
+@lru_cache(maxsize=KEPT_PROMPTS)
+def _written_again(ids: bytes) -> bytes:
+    return _ENCODE(np.frombuffer(ids, dtype="<i4").tolist())
 
 
 def drops(

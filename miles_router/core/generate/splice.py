@@ -12,7 +12,6 @@ from itertools import pairwise
 from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
-import numpy as np
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping
@@ -22,6 +21,7 @@ ELEMENTS = msgspec.json.Decoder(list[msgspec.Raw])
 # What decoders raise on bad input: UnicodeDecodeError is a ValueError.
 UNREADABLE = (msgspec.DecodeError, ValueError, OverflowError, RecursionError)
 
+_ESCAPED_LETTER = b"\\u00"
 _SPACE = b" \t\n\r"
 _WS = rb"[ \t\n\r]*+"
 _BEFORE_VALUE = re.compile(
@@ -137,8 +137,8 @@ def cuts_behind_others(
 ) -> list[Edit] | None:
     """The edits of `without` for members that are not the first; quicker, for few of many members.
 
-    A value is a view of the buffer, so its address says where it is: 3 us for each member taken
-    out, where walking an object of 17 members takes 30.
+    A key that stands in the buffer once is where it is found: inside a string its quotes would be
+    escaped. 2 us for each member taken out, where walking an object of 17 members takes 30.
 
     Args:
         buffer: what `values` were decoded from.
@@ -148,31 +148,40 @@ def cuts_behind_others(
     Returns:
         None where it cannot be told this way: `walk` can.
     """
-    base = _address(buffer)
+    if _ESCAPED_LETTER in buffer:
+        return None  # a key may be written otherwise than it is called
     edits = []
     for name in dropped:
         raw = values.get(name)
         if raw is None:
             continue
-        view = memoryview(raw)
-        start = _address(view) - base
-        end = start + view.nbytes
-        if not 0 <= start <= end <= len(buffer):
-            return None
-        place = _back_over(buffer, start, b":")
         key = b'"%b"' % name.encode()
-        if place is None or not buffer.endswith(key, 0, place) or buffer.count(key) > 1:
+        found = buffer.find(key)
+        behind = found + len(key)
+        if buffer.find(key, behind) >= 0:
             return None
-        place = _back_over(buffer, place - len(key), b",")
-        if place is None:
+        start = _over(buffer, behind, b":")
+        place = _back_over(buffer, found, b",")
+        value = memoryview(raw).tobytes()
+        if start is None or place is None or not buffer.startswith(value, start):
             return None
-        edits.append(Edit(place, end))
+        edits.append(Edit(place, start + len(value)))
     return edits
 
 
-def _address(data: bytes | memoryview) -> int:
-    address: int = np.frombuffer(data, dtype=np.uint8).__array_interface__["data"][0]
-    return address
+def _over(buffer: bytes, place: int, mark: bytes) -> int | None:
+    """Where `mark`, with space around it, ends that begins at `place`; None if there is none."""
+    if not buffer.startswith(mark, place):  # else there is no space before it
+        place = _skip_space(buffer, place)
+        if not buffer.startswith(mark, place):
+            return None
+    return _skip_space(buffer, place + len(mark))
+
+
+def _skip_space(buffer: bytes, place: int) -> int:
+    while place < len(buffer) and buffer[place] in _SPACE:
+        place += 1
+    return place
 
 
 def _back_over(buffer: bytes, place: int, mark: bytes) -> int | None:

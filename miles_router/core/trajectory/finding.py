@@ -9,7 +9,7 @@ turn of the namespace (that is how samples of one prompt share it).
 
 from __future__ import annotations
 
-from itertools import islice
+from itertools import chain, islice
 from typing import TYPE_CHECKING
 
 from miles_router.core.radix.marks import Wanted
@@ -53,10 +53,8 @@ def find_ids(namespace: Namespace, ids: NDArray[np.int32], session: str | None) 
 def _same_prompt(node: Node, made: Made | None) -> Turn | None:
     """A turn whose prompt was this very text, tokenized from the same position on."""
     parent, inherited = (None, 0) if made is None else (made.turn, made.depth)
-    turns = list(islice(node.ends, ASKED))
-    for child in islice(node.children or (), ASKED):
-        turns += islice(child.makers, ASKED)
-    for turn in turns:
+    makers = (islice(child.makers, ASKED) for child in islice(node.children or (), ASKED))
+    for turn in chain(islice(node.ends, ASKED), chain.from_iterable(makers)):
         is_same = turn.prompt_end == node.end and turn.is_text_prompt
         if is_same and turn.parent is parent and turn.inherited == inherited:
             return turn

@@ -293,4 +293,4 @@ def _fits(run: TokenRun) -> bool:
     """Whether ids, lengths and text belong together."""
     tokens = len(run)
     is_packed = (len(run.ids), len(run.lengths)) == (tokens * ID_BYTES, tokens * LENGTH_BYTES)
-    return is_packed and run.text_bytes_of(tokens) == len(run.text)
+    return is_packed and int(run.length_array.sum()) == len(run.text)

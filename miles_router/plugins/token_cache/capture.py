@@ -183,7 +183,10 @@ class Capture:
     ) -> tuple[list[Digest | RefusalReason], list[bytes | memoryview]]:
         if len(body) <= READ_IN_THREAD_BYTES:
             return self._read_now(body)
-        return await self._cache.in_thread(partial(self._read_now, body))
+        work = partial(self._read_now, body)
+        if len(body) <= JOIN_BYTES:
+            return await self._cache.quick_thread.call(work)
+        return await self._cache.in_thread(work)
 
     def _read_now(
         self, body: bytes
