@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from miles_router.core.snapshot import WorkerView, view_workers
+from miles_router.core.snapshot import WorkerView
+from miles_router.core.snapshot_taking import view_workers
 
 if TYPE_CHECKING:
     from collections.abc import Callable

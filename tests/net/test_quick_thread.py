@@ -69,7 +69,8 @@ async def test_work_of_many_tasks_comes_back_to_each() -> None:
 async def test_a_cancelled_caller_waits_for_work_that_has_begun(nursery: trio.Nursery) -> None:
     quick = QuickThread()
     await nursery.start(quick.run)
-    begun, may_end, done = threading.Event(), threading.Event(), []
+    begun, may_end = threading.Event(), threading.Event()
+    done: list[str] = []
 
     def work() -> None:
         begun.set()
@@ -100,7 +101,8 @@ async def test_a_caller_that_is_cancelled_before_gives_no_work(nursery: trio.Nur
 
 async def test_work_that_was_given_before_the_end_is_done() -> None:
     quick = QuickThread()
-    begun, may_end, done = threading.Event(), threading.Event(), []
+    begun, may_end = threading.Event(), threading.Event()
+    done: list[int] = []
 
     def first() -> None:
         begun.set()

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 import pytest
+from msgspec.structs import replace
 
 from miles_router.core.r3 import DecodedR3
 from miles_router.core.trajectory.record import TurnRecord, frame, read_turn

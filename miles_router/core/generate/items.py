@@ -27,8 +27,7 @@ Triple = tuple[Logprob | None, int, str | None]
 """(log-probability, token id, its text) as SGLang lists them; null: not known, not asked for."""
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Expected:
+class Expected(msgspec.Struct, frozen=True, eq=False):
     """What the answer of a request must agree with.
 
     Args:
@@ -69,8 +68,7 @@ class Expected:
         return len(self.prompt_ids) * self.n
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class AnswerItem:
+class AnswerItem(msgspec.Struct, frozen=True, eq=False):
     """One answer that passed all checks.
 
     Args:

@@ -9,7 +9,6 @@ interpreter locked). This file must not know what a good answer is.
 from __future__ import annotations
 
 from bisect import bisect_left
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeAlias
 
 import msgspec
@@ -46,8 +45,7 @@ _BEFORE_BLOB = b" \t\n\r:"
 _QUOTE = ord('"')
 
 
-@dataclass(frozen=True, slots=True)
-class OpenedItem:
+class OpenedItem(msgspec.Struct, frozen=True):
     """One answer; its `msgspec.Raw` members are views of the skeleton.
 
     Args:
@@ -63,8 +61,7 @@ class OpenedItem:
     start: int
 
 
-@dataclass(frozen=True, slots=True)
-class OpenedAnswer:
+class OpenedAnswer(msgspec.Struct, frozen=True):
     """A whole answer, or what one event of a stream carries.
 
     Args:

@@ -9,7 +9,6 @@ not know how a request is changed, nor anything of tokens beyond their numbers.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -55,8 +54,7 @@ _FLAGS: msgspec.json.Decoder[Any] = msgspec.json.Decoder(bool | list[bool | None
 _NUMBER: msgspec.json.Decoder[Any] = msgspec.json.Decoder(int | None)
 
 
-@dataclass(frozen=True, slots=True)
-class Sampling:
+class Sampling(msgspec.Struct, frozen=True):
     """The sampling parameters that decide what an answer shows.
 
     Args:
@@ -70,8 +68,7 @@ class Sampling:
     no_stop_trim: bool = False
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class GenerateRequest:
+class GenerateRequest(msgspec.Struct, frozen=True, eq=False):
     """A request that the token cache may have a part in.
 
     Args:

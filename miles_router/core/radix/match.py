@@ -19,6 +19,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NamedTuple
 
+import msgspec
 import numpy as np
 
 from miles_router.core.radix.children import children_that_may_follow, children_with_id
@@ -36,8 +37,7 @@ if TYPE_CHECKING:
     from miles_router.core.trajectory.turn import Turn
 
 
-@dataclass(frozen=True, slots=True)
-class Made:
+class Made(msgspec.Struct, frozen=True):
     """The last token that agrees and that a worker produced.
 
     Args:

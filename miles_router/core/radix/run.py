@@ -9,9 +9,9 @@ for a length, and the text.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+import msgspec
 import numpy as np
 
 if TYPE_CHECKING:
@@ -28,8 +28,7 @@ class UnfitRun(ValueError):
     """Ids, lengths and text that do not belong together, or that cannot be packed."""
 
 
-@dataclass(frozen=True, slots=True)
-class TokenRun:
+class TokenRun(msgspec.Struct, frozen=True, gc=False):
     """Tokens in order.
 
     Args:

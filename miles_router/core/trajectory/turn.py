@@ -7,8 +7,10 @@ same tokens produced twice stay two. This file must not know requests or JSON.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
+
+import msgspec
 
 from miles_router.core.radix.run import EMPTY, TokenRun
 from miles_router.core.radix.tree import run_between
@@ -31,8 +33,7 @@ class UnfitTurn(ValueError):
     """A turn that contradicts itself or what is stored."""
 
 
-@dataclass(frozen=True, slots=True)
-class VersionSpan:
+class VersionSpan(msgspec.Struct, frozen=True):
     """Output tokens [start, end) were made by one weight version; None where it is not known."""
 
     version: str | None
@@ -40,8 +41,7 @@ class VersionSpan:
     end: int
 
 
-@dataclass(frozen=True, slots=True)
-class SpelledOutput:
+class SpelledOutput(msgspec.Struct, frozen=True):
     """The output tokens of an answer, lined up with the text that the client got.
 
     Args:
@@ -56,8 +56,7 @@ class SpelledOutput:
     partial: bytes = b""
 
 
-@dataclass(frozen=True, slots=True)
-class NewTurn:
+class NewTurn(msgspec.Struct, frozen=True):
     """A finished answer that passed all checks, to be stored.
 
     Args:
@@ -142,8 +141,7 @@ class Turn:
         return TURN_BYTES + names + len(self.logprobs) + VERSION_BYTES * len(self.versions)
 
 
-@dataclass(frozen=True, slots=True)
-class Prompt:
+class Prompt(msgspec.Struct, frozen=True):
     """Where the text of a request was found, and what is left to be tokenized.
 
     Args:
@@ -155,7 +153,7 @@ class Prompt:
 
     parent: Turn | None = None
     inherited: int = 0
-    known: TokenRun = field(default=EMPTY)
+    known: TokenRun = EMPTY
     rest: bytes = b""
 
 

@@ -6,9 +6,10 @@ reaches its client all the same. This file must not know ASGI or JSON.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING
+
+import msgspec
 
 from miles_router.core.alignment import line_up
 from miles_router.core.generate.reasons import RefusalReason
@@ -29,8 +30,7 @@ if TYPE_CHECKING:
 DECODE_IN_THREAD_BYTES = 65_536
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Digest:
+class Digest(msgspec.Struct, frozen=True, eq=False):
     """An item of an answer whose tokens are lined up with its text."""
 
     item: AnswerItem

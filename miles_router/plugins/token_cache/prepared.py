@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING
 
+import msgspec
 import numpy as np
 import trio
 
@@ -38,8 +39,7 @@ WRITE_IN_THREAD_TOKENS = 65_536
 SPELL_IN_THREAD_TOKENS = 8_192
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class PreparedPrompt:
+class PreparedPrompt(msgspec.Struct, frozen=True, eq=False):
     """One prompt as its worker gets it.
 
     Args:

@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-import dataclasses
+import msgspec
 import math
 
 import numpy as np
@@ -123,7 +123,7 @@ def test_rule_13_no_log_probability_is_nan() -> None:
     rig = Rig()
     new = new_turn(run_of((Q, "q")), run_of((A, "a"), (B, "b")))
     unknown = logprobs_of([-0.25, math.nan])
-    turn = rig.store.add(TENANT, dataclasses.replace(new, logprobs=unknown), 0.0)
+    turn = rig.store.add(TENANT, msgspec.structs.replace(new, logprobs=unknown), 0.0)
     found = read_turn(turn)
     np.testing.assert_array_equal(found.logprobs, np.array([math.nan, -0.25, math.nan], "f4"))
     columns = (found.tokens, found.loss_mask, found.logprobs)
@@ -134,7 +134,7 @@ def test_one_answer_may_mix_versions() -> None:
     rig = Rig()
     new = new_turn(run_of((Q, "q")), run_of((A, "a"), (B, "b"), (C, "c")))
     spans = (VersionSpan("1", 0, 1), VersionSpan("2", 1, 3))
-    rig.store.add(TENANT, dataclasses.replace(new, versions=spans), 0.0)
+    rig.store.add(TENANT, msgspec.structs.replace(new, versions=spans), 0.0)
     versions = [(s.start, s.end, s.weight_version) for s in rig.read("qabc").spans]
     assert versions == [(0, 1, None), (1, 2, "1"), (2, 4, "2")]
     found = rig.read("qab")  # cut inside of the second span

@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-import dataclasses
+import msgspec
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -25,7 +25,7 @@ ANSWER = run_of((2, "a"), (3, "bc"))
 
 
 def changed(**changes: Any) -> NewTurn:
-    return dataclasses.replace(new_turn(QUESTION, ANSWER), **changes)
+    return msgspec.structs.replace(new_turn(QUESTION, ANSWER), **changes)
 
 
 def test_a_turn_that_fits() -> None:
