@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import time
 from contextlib import suppress
+from functools import partial
 from typing import TYPE_CHECKING
 
 import trio
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
     from structlog.typing import FilteringBoundLogger
 
     from miles_router.config import Settings
-    from miles_router.core.events import EventLog
+    from miles_router.core.events import Event, EventLog
 
 # Deleting a file of this size keeps the loop for 4 ms; of 256 MiB, 14 ms.
 SEGMENT_BYTES = 64 * 1024 * 1024
@@ -63,8 +64,15 @@ def open_cache(
     if settings.journal is not None:
         _replay(cache, settings.journal)
     _remove_strangers(cache)
+    events.subscribe(partial(_press_for_weights, cache))
     log.info("token_cache_on", tokenizer=tokenizer.name, turns=cache.store.turns)
     return cache
+
+
+def _press_for_weights(cache: TokenCache, event: Event) -> None:
+    """The pool has found new weights: what was made by outdated ones is to go."""
+    if event.kind == "weight_version":
+        cache.press()
 
 
 def _r3_files(directory: Path | None, journal: Path | None) -> R3Files | None:

@@ -125,3 +125,17 @@ async def test_a_directory_that_cannot_be_had_is_a_start_up_error(tmp_path: Path
 async def test_the_name_that_miles_has_for_it_switches_it_on() -> None:
     async with open_cached_router(middleware=(RADIX_TREE_MIDDLEWARE,)) as rig:
         assert rig.services.token_cache is not None
+
+
+async def test_new_weights_in_the_pool_call_for_a_sweep() -> None:
+    log = structlog.wrap_logger(structlog.ReturnLogger(), processors=[noting([])])
+    events = EventLog()
+    chosen = Settings(token_cache=True, tokenizer=str(tokenizer_dir()))
+    cache = open_cache(chosen, events=events, log=log, boot_id="0123456789")
+    events.add("worker_added", "another matter", 0.0)
+    with trio.move_on_after(0.05) as waiting:
+        await cache.wait_pressed()
+    assert waiting.cancelled_caught
+    events.add("weight_version", "weight version '8' arrived", 0.0)
+    with trio.fail_after(1):
+        await cache.wait_pressed()

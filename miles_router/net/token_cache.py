@@ -13,16 +13,14 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, TypeVar
 
-import msgspec
 import trio
 
 from miles_router.core.r3 import MemoryPayload
 from miles_router.core.trajectory.counters import CacheCounters
-from miles_router.core.trajectory.record import UnfitRecord, frame
 from miles_router.net.journal import JournalFailed
 from miles_router.net.quick_thread import QuickThread
 from miles_router.net.r3_files import FilePayload, R3FileError
-from miles_router.net.turn_records import record_of
+from miles_router.net.turn_records import append_turn
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -34,7 +32,6 @@ if TYPE_CHECKING:
     from miles_router.core.r3 import DecodedR3, ExpertShape, R3Block
     from miles_router.core.radix.run import TokenRun
     from miles_router.core.tokenizing import Tokenizer
-    from miles_router.core.trajectory.record import TurnRecord
     from miles_router.core.trajectory.store import TrajectoryStore
     from miles_router.core.trajectory.turn import NewTurn, Turn
     from miles_router.net.journal import Journal
@@ -136,6 +133,8 @@ class TokenCache:
         Where nothing large has to be written, this takes no turn of the loop: 20 us less.
         Cancellation: it is stored and written, or neither.
         """
+        for span in new.versions:
+            self.note_version(span.version)
         if self._writing.locked() or not self._is_small(new):
             with trio.CancelScope(shield=True):
                 async with self._writing:
@@ -145,7 +144,7 @@ class TokenCache:
         else:
             turn = self.store.add(tenant, new, trio.current_time())
             if self.journal is not None:
-                error = self._append(turn, new, trio.current_time() + self.unix_offset_s)
+                error = append_turn(self.journal, turn, new, self._unix_now())
                 if error is not None:
                     self._journal_failed(error)
             if self.store.has_removed:
@@ -153,7 +152,7 @@ class TokenCache:
         self.counters.stored += 1
         self._failures_in_row = 0
         if self.store.is_nearly_full:
-            self._pressed.set()
+            self.press()
         return turn
 
     def _is_small(self, new: NewTurn) -> bool:
@@ -166,22 +165,13 @@ class TokenCache:
         return r3_bytes + tokens * RECORD_TOKEN_BYTES <= APPEND_IN_THREAD_BYTES
 
     async def _write(self, turn: Turn, new: NewTurn) -> None:
-        work = partial(self._append, turn, new, trio.current_time() + self.unix_offset_s)
+        work = partial(append_turn, self.journal, turn, new, self._unix_now())
         error = await self.in_thread(work)
         if error is not None:
             self._journal_failed(error)
 
-    def _append(self, turn: Turn, new: NewTurn, at_unix: float) -> Exception | None:
-        """Write a turn to the journal; what went wrong. May run in a thread."""
-        journal, trajectory = self.journal, turn.trajectory
-        if journal is None or not journal.is_on or trajectory is None:
-            return None  # a turn larger than the budget is gone already
-        record = record_of(turn, new, trajectory.id, at_unix)
-        try:
-            journal.append(_framed(record), turn.number)
-        except (JournalFailed, UnfitRecord) as error:
-            return error
-        return None
+    def _unix_now(self) -> float:
+        return trio.current_time() + self.unix_offset_s
 
     def _journal_failed(self, error: Exception) -> None:
         self.counters.journal_failures += 1
@@ -258,9 +248,13 @@ class TokenCache:
                     return
 
     def note_version(self, version: str | None) -> None:
-        """The pool's newest weight version; a new one calls for a sweep."""
+        """An answer's weight version, or the pool's newest; a new one calls for a sweep."""
         if self.store.note_version(version):
-            self._pressed.set()
+            self.press()
+
+    def press(self) -> None:
+        """Ask for a sweep before its interval is over."""
+        self._pressed.set()
 
     async def wait_pressed(self) -> None:
         """Return when a sweep should not wait for its interval."""
@@ -289,11 +283,3 @@ class TokenCache:
                 trio.current_time(),
                 reason=type(error).__name__,
             )
-
-
-def _framed(record: TurnRecord) -> bytes:
-    """A record's frame, if need be without routed experts: children must find their parent."""
-    try:
-        return frame(record)
-    except UnfitRecord:
-        return frame(msgspec.structs.replace(record, r3=None))

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import msgspec
+
 from miles_router.core.r3 import InvalidR3, MemoryPayload, R3Block
-from miles_router.core.trajectory.record import R3Record, TurnRecord
+from miles_router.core.trajectory.record import R3Record, TurnRecord, UnfitRecord, frame
 from miles_router.core.trajectory.turn import NewTurn, SpelledOutput, UnfitTurn
+from miles_router.net.journal import JournalFailed
 from miles_router.net.r3_files import FilePayload
 
 if TYPE_CHECKING:
@@ -16,6 +19,7 @@ if TYPE_CHECKING:
     from miles_router.core.r3.block import Dtype
     from miles_router.core.trajectory.store import TrajectoryStore
     from miles_router.core.trajectory.turn import Turn
+    from miles_router.net.journal import Journal
     from miles_router.net.r3_files import R3Files
 
 _NAMES: dict[Dtype, str] = {"|u1": "uint8", "<u2": "uint16", "<i4": "int32"}
@@ -43,6 +47,29 @@ def record_of(turn: Turn, new: NewTurn, trajectory_id: str, stored_at_unix: floa
         stored_at_unix=stored_at_unix,
         r3=None if turn.r3 is None else _r3_record(turn.r3),
     )
+
+
+def append_turn(
+    journal: Journal | None, turn: Turn, new: NewTurn, at_unix: float
+) -> Exception | None:
+    """Write a turn that was just stored; what went wrong. May run in a thread."""
+    trajectory = turn.trajectory
+    if journal is None or not journal.is_on or trajectory is None:
+        return None  # a turn larger than the budget is gone already
+    record = record_of(turn, new, trajectory.id, at_unix)
+    try:
+        journal.append(_framed(record), turn.number)
+    except (JournalFailed, UnfitRecord) as error:
+        return error
+    return None
+
+
+def _framed(record: TurnRecord) -> bytes:
+    """A record's frame, if need be without routed experts: children must find their parent."""
+    try:
+        return frame(record)
+    except UnfitRecord:
+        return frame(msgspec.structs.replace(record, r3=None))
 
 
 def _r3_record(block: R3Block) -> R3Record:

@@ -61,13 +61,17 @@ def noting(logged: list[Any]) -> Any:
 
 
 def make_cache(
-    directory: Path | None = None, *, budget_bytes: int = 1 << 30, r3_dir: Path | None = None
+    directory: Path | None = None,
+    *,
+    budget_bytes: int = 1 << 30,
+    r3_dir: Path | None = None,
+    keep_versions: int = 8,
 ) -> TokenCache:
     """A cache; with a directory it knows what the journal there says."""
     logged: list[Any] = []
     tokenizer = ToyTokenizer()
     cache = TokenCache(
-        store=TrajectoryStore(StoreLimits(budget_bytes, 1 << 30, None, 8)),
+        store=TrajectoryStore(StoreLimits(budget_bytes, 1 << 30, None, keep_versions)),
         tokenizer=tokenizer,
         shape=ExpertShape(),
         events=EventLog(),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+import msgspec
 import trio
 
 from miles_router.config import Settings
@@ -47,17 +48,31 @@ async def test_it_sweeps_on_its_interval(autojump_clock: Clock) -> None:
         nursery.cancel_scope.cancel()
 
 
-async def test_a_new_weight_version_of_the_pool_is_swept_for_at_once(autojump_clock: Clock) -> None:
+async def test_an_answer_by_new_weights_is_swept_for_at_once(autojump_clock: Clock) -> None:
     cache = make_cache()
+    async with trio.open_nursery() as nursery:
+        await nursery.start(cache_gc.run, services_of(cache))
+        await trio.sleep(1)
+        before = cache.counters.sweeps
+        for _ in range(2):  # the second time the weights are known
+            await cache.keep("t", new_turn("abc", "de"))
+            await trio.sleep(0.1)
+            assert cache.counters.sweeps == before + 1
+        nursery.cancel_scope.cancel()
+
+
+async def test_new_weights_that_the_pool_found_are_swept_for_at_once(autojump_clock: Clock) -> None:
+    cache = make_cache(keep_versions=1)
     services = services_of(cache)
+    await cache.keep("t", new_turn("abc", "de"))
     async with trio.open_nursery() as nursery:
         await nursery.start(cache_gc.run, services)
         await trio.sleep(1)
-        before = cache.counters.sweeps
-        await cache.keep("t", new_turn("abc", "de"))
-        cache.note_version("new")
+        assert cache.store.turns == 1
+        services.versions.arrive("8")
+        cache.press()
         await trio.sleep(0.1)
-        assert cache.counters.sweeps == before + 1
+        assert cache.store.turns == 0
         nursery.cancel_scope.cancel()
 
 
@@ -82,7 +97,7 @@ async def test_old_weights_go_and_what_continues_them_stays(autojump_clock: Cloc
 
 
 def _fields(new: Any) -> dict[str, Any]:
-    return {name: getattr(new, name) for name in new.__slots__}
+    return msgspec.structs.asdict(new)
 
 
 async def test_without_a_cache_it_sleeps(autojump_clock: Clock) -> None:
