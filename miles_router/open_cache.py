@@ -98,12 +98,19 @@ def _replay(cache: TokenCache, directory: Path) -> None:
         warn=warn,
     )
     records = journal.open()
-    lost = restore(cache.store, records, unix_offset_s=cache.unix_offset_s, r3_files=cache.r3_files)
+    lost = restore(
+        cache.store,
+        records,
+        orphans=journal.orphans,
+        unix_offset_s=cache.unix_offset_s,
+        r3_files=cache.r3_files,
+    )
     cache.store.continue_after(journal.last_number)
     if lost:
         warn(f"{len(lost)} turns are left out: those that they continue are not there any more")
     with suppress(JournalFailed):  # tried again with the next removal
-        journal.note_removed([*lost, *cache.store.take_removed()])
+        removed = [*lost, *cache.store.take_removed()]
+        journal.note_removed(removed, cache.store.take_orphaned())
     cache.journal = journal
 
 

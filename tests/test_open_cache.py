@@ -68,6 +68,25 @@ async def test_a_journal_is_read_and_told_of(tmp_path: Path) -> None:
     second.close()
 
 
+async def test_what_is_given_up_while_a_journal_is_read_is_told_to_it(tmp_path: Path) -> None:
+    first = opened([], journal=tmp_path)
+    turn = await first.keep("t", new_turn("abc", "de"))
+    later = await first.keep("t", new_turn("f", "g", turn))
+    fork = await first.keep("t", new_turn("h", "i", turn))
+    assert later.trajectory is not None
+    assert fork.trajectory is not None
+    first.close()
+    # Room for all but the turn and the trajectory that are unused for longest.
+    small = first.store.size_bytes - 1
+    for cache_bytes in (small, 1 << 30):
+        second = opened([], journal=tmp_path, cache_bytes=cache_bytes)
+        assert list(second.store.namespaces["t"].trajectories) == [fork.trajectory.id]
+        assert (second.store.turns, len(second.store.namespaces["t"].orphans)) == (2, 1)
+        assert second.journal is not None
+        assert second.journal.live_bytes < second.journal.size_bytes
+        second.close()
+
+
 async def test_a_torn_last_record_is_a_warning(tmp_path: Path) -> None:
     first = opened([], journal=tmp_path)
     for text in ("abc", "xyz"):

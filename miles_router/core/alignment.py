@@ -3,8 +3,9 @@
 A worker's `text` is not what its `output_ids` spell: stop tokens and stop strings are trimmed,
 half a character is held back, special tokens are left out, and some tokenizers put or take spaces
 between tokens. Decides how many tokens the text shows, and lets tokens be addressed by text only
-as far as both agree. Invariant: all ids stay, and the visible tokens' text with `partial` behind
-it is the worker's text. This file must not know a tokenizer.
+as far as both agree; a text that no such reason explains is refused. Invariant: all ids stay, and
+the visible tokens' text with `partial` behind it is the worker's text. This file must not know a
+tokenizer.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from miles_router.core.agreement import agrees
 from miles_router.core.radix.run import LENGTH_BYTES, TokenRun, UnfitRun
 from miles_router.core.trajectory.turn import SpelledOutput
 
@@ -27,8 +29,9 @@ def line_up(spelled: TokenRun, literal: TokenRun, text: bytes) -> SpelledOutput:
 
     Three cases. The text is what the tokens spell: special tokens at the end that show nothing are
     the invisible tail. The text is a beginning of that: tokens wholly inside are visible, those
-    behind are the tail. They disagree: tokens up to the last boundary that agrees keep their text,
-    and the last visible token takes all the rest, so that no cut falls inside of it.
+    behind are the tail. They disagree as detokenizers make them (see `agreement`): tokens up to
+    the last boundary that agrees keep their text, and the last visible token takes all the rest, so
+    that no cut falls inside of it.
 
     Args:
         spelled: the tokens with the text that they show in the request's mode.
@@ -41,8 +44,8 @@ def line_up(spelled: TokenRun, literal: TokenRun, text: bytes) -> SpelledOutput:
         behind a token that shows something, or one that shows nothing by itself.
 
     Raises:
-        UnfitRun: the runs are not of the same ids, there is text but no token, or one token would
-            have to show more than 65,535 bytes.
+        UnfitRun: the runs are not of the same ids, the text is that of other tokens or of none, or
+            one token would have to show more than 65,535 bytes.
     """
     if spelled.ids != literal.ids:
         raise UnfitRun("spelled and literal tokens are not the same")
@@ -53,6 +56,8 @@ def line_up(spelled: TokenRun, literal: TokenRun, text: bytes) -> SpelledOutput:
         found = _trimmed(spelled, literal, text)
         if found is not None:
             return found
+    if not agrees(text, spelled.text):
+        raise UnfitRun("the text is not what the tokens spell")
     return _compose(_lumped(spelled, literal, text), literal)
 
 

@@ -31,6 +31,10 @@ class Tokenizer(Protocol):
     def vocab_size(self) -> int:
         """Ids are below this number, added tokens included."""
 
+    @property
+    def quick_tokens(self) -> int:
+        """So many tokens are spelled in about a millisecond."""
+
     def encode(self, text: str, *, is_continuation: bool) -> TokenRun:
         """Tokens of a prompt, or of the part of a prompt that follows known tokens.
 
@@ -46,6 +50,3 @@ class Tokenizer(Protocol):
         no text show U+FFFD, as in `bytes.decode(errors="replace")` of all bytes together. Linear
         in the number of tokens. An id outside the vocabulary raises UnfitRun.
         """
-
-    def is_special(self, token: int) -> bool:
-        """Whether the token is left out where `skip_special_tokens`."""

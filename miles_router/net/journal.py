@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING
 
 from miles_router.core.trajectory.record import (
     BrokenFrame,
+    OrphanRecord,
     RemovalRecord,
     UnfitSegment,
     frame,
@@ -46,7 +47,6 @@ class Journal:
 
     Attributes:
         is_on: whether turns are written: from `open` until a failure or `close`.
-        appended_records, appended_bytes: turns written since `open`.
         failures: calls of `append`, `note_removed` and `tidy` that the disk refused.
     """
 
@@ -67,12 +67,14 @@ class Journal:
             warn: told, for people, of what a kill left torn and of what is damaged.
         """
         self.is_on = False
-        self.appended_records = self.appended_bytes = self.failures = 0
+        self.failures = 0
         self._directory = directory
         self._segment_bytes = segment_bytes
         self._warn = warn
         self._lock_fd: int | None = None
-        self._unwritten: list[int] = []  # removals that the disk did not take
+        # What the disk did not take of removals and orphans.
+        self._unwritten: list[int] = []
+        self._unwritten_orphans: list[int] = []
         self._segments = Segments(
             directory, fingerprint=fingerprint, segment_bytes=segment_bytes, warn=warn
         )
@@ -89,8 +91,13 @@ class Journal:
 
     @property
     def last_number(self) -> int:
-        """Highest number of any turn read or appended, alive or not; -1 before any."""
+        """Highest number of any turn read, told of or appended, alive or not; -1 before any."""
         return self._segments.last_number
+
+    @property
+    def orphans(self) -> frozenset[int]:
+        """Numbers of turns that are alive, and with which no trajectory ends any more."""
+        return self._segments.orphans
 
     def open(self) -> Iterator[TurnRecord]:
         """Lock the directory, drop what a kill left torn, tidy up; once per object.
@@ -139,22 +146,30 @@ class Journal:
             self._segments.keep(frame_bytes, number)
         except OSError as error:
             raise self._failed(error) from error
-        self.appended_records += 1
-        self.appended_bytes += len(frame_bytes)
 
-    def note_removed(self, numbers: Iterable[int]) -> None:
-        """Write that these turns are gone, and delete files that are needed no longer.
+    def note_removed(self, numbers: Iterable[int], orphaned: Iterable[int] = ()) -> None:
+        """Write which turns are gone and which are orphans; delete files that nothing needs.
 
-        Numbers that the journal does not hold are ignored. Where the journal is off, removals are
-        tried all the same, at each call and in `close`: a deleted turn must not come back.
+        Numbers that the journal does not hold are ignored. Where the journal is off, this is tried
+        all the same, at each call and in `close`: what was deleted must not come back.
+
+        Args:
+            numbers: of the turns that are gone.
+            orphaned: of turns that stay, with which no trajectory ends any more.
 
         Raises:
             JournalFailed: as for `append`; not where the journal is off.
         """
-        self._unwritten += [number for number in numbers if self._segments.forget(number)]
+        segments = self._segments
+        self._unwritten_orphans += [number for number in orphaned if segments.orphan(number)]
+        self._unwritten += [number for number in numbers if segments.forget(number)]
         was_on = self.is_on
         try:
-            self._segments.drop_dead()  # first: it makes room on a full disk
+            with suppress(OSError):  # tried again, with the room that is made meanwhile
+                # Before what followed them is gone with its file.
+                self._write_orphans()
+            self._segments.drop_dead()
+            self._write_orphans()
             self._write_removals()
         except OSError as error:
             failure = self._failed(error)
@@ -187,6 +202,7 @@ class Journal:
     def close(self) -> None:
         """Let go of the directory; harmless when repeated."""
         with suppress(OSError):
+            self._write_orphans()
             self._write_removals()
         self.is_on = False
         self._segments.close()
@@ -202,6 +218,11 @@ class Journal:
                     yield read_turn(frame_bytes)
             except (OSError, BrokenFrame) as fault:
                 self._segments.give_up(number, fault)
+
+    def _write_orphans(self) -> None:
+        if self._unwritten_orphans and self._segments.may_write:
+            self._segments.write(frame(OrphanRecord(self._unwritten_orphans)))
+            self._unwritten_orphans = []
 
     def _write_removals(self) -> None:
         if self._unwritten and self._segments.may_write:

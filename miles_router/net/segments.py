@@ -1,30 +1,30 @@
 """The files of the journal: where each living turn stands, and which files are needed no longer.
 
 Records are appended to the newest of `journal-00000001.log`, `journal-00000002.log`, ... Segments
-go only from the oldest on, when none of their turns is alive: a removal stands behind its turn, so
-it is there for as long as the turn's record is.
+go only from the oldest on, when none of their turns is alive: what is said of a turn stands in the
+file of its record or in a later one, so it is there for as long as the record is.
 
 A turn that lives long would pin every segment behind it; `carry` therefore copies what is alive in
 the oldest segment to the end. A kill in between leaves a record twice, which is harmless: the later
-copy counts, and it stands before any removal of the turn. So at no step can a kill lose a turn or
-bring one back, no file is ever written beside the journal and renamed into it, and the disk holds
-one segment more than before, not a second journal.
+copy counts, and it stands before any removal of the turn. That a turn is an orphan is written with
+its copy, in front of it and with one write, and holds whatever comes later: a copy is never there
+without it. So at no step can a kill lose a turn, or bring back one or its trajectory, no file is
+ever written beside the journal and renamed into it, and the disk holds one segment more than
+before, not a second journal.
 
 This file must not know who holds the directory or what becomes of an OSError: all may raise it.
 """
 
 from __future__ import annotations
 
-import errno
 import os
-import re
-from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from miles_router.core.trajectory.record import (
     FORMAT_VERSION,
     BrokenFrame,
     FrameReader,
+    OrphanRecord,
     SegmentHeader,
     TornAt,
     TurnHead,
@@ -32,32 +32,18 @@ from miles_router.core.trajectory.record import (
     check_frame,
     frame,
 )
+from miles_router.net.segment_file import SegmentFile, files_in, write_all
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
-
-_NAME = re.compile(r"journal-([0-9]{8,})\.log")
-
-
-class _Segment:
-    """One file. `live`: offset and size in bytes of its turns that are alive, by number."""
-
-    __slots__ = ("index", "is_damaged", "live", "path", "size_bytes")
-
-    def __init__(self, directory: Path, index: int) -> None:
-        self.index = index
-        self.path = directory / f"journal-{index:08}.log"
-        self.size_bytes = 0
-        self.is_damaged = False
-        self.live: dict[int, tuple[int, int]] = {}
 
 
 class Segments:
     """The segments in one directory, from `load` until `close`.
 
     Attributes:
-        last_number: highest number of any turn seen, alive or not; -1 before any.
+        last_number: highest number of any turn seen or told of, alive or not; -1 before any.
         live_bytes: size of the records of turns that are alive.
     """
 
@@ -72,10 +58,11 @@ class Segments:
         self._header = frame(SegmentHeader(FORMAT_VERSION, fingerprint))
         self._segment_bytes = segment_bytes
         self._warn = warn
-        self._files: list[_Segment] = []  # oldest first; the last one is written to
-        self._home: dict[int, _Segment] = {}  # of each turn that is alive
+        self._files: list[SegmentFile] = []  # oldest first; the last one is written to
+        self._home: dict[int, SegmentFile] = {}  # of each turn that is alive
+        self._orphans: set[int] = set()  # of those
         self._fd: int | None = None  # None: the last file must not be written to
-        self._reading: tuple[_Segment, int] | None = None
+        self._reading: tuple[SegmentFile, int] | None = None
 
     def __len__(self) -> int:
         return len(self._files)
@@ -96,6 +83,11 @@ class Segments:
         records_bytes = self.size_bytes - len(self._header) * len(self._files)
         return records_bytes - self.live_bytes > max(self.live_bytes, self._segment_bytes)
 
+    @property
+    def orphans(self) -> frozenset[int]:
+        """Of the turns that are alive, those with which no trajectory ends any more."""
+        return frozenset(self._orphans)
+
     def live_numbers(self) -> list[int]:
         """Of all turns that are alive, ascending."""
         return sorted(self._home)
@@ -106,12 +98,12 @@ class Segments:
         Raises:
             UnfitSegment: one is of another format or tokenizer; nothing is changed.
         """
-        found = [name for name in map(_NAME.fullmatch, os.listdir(self._directory)) if name]
-        loaded = [_Segment(self._directory, i) for i in sorted(int(name[1]) for name in found)]
+        loaded = files_in(self._directory)
         tears = [self._scan(segment) for segment in loaded]
         for segment, torn in zip(loaded, tears, strict=True):
             if torn is None or self._is_kept(segment, torn):
                 self._files.append(segment)
+        self._orphans.intersection_update(self._home)
         newest = self._files[-1] if self._files else None
         if newest and not newest.is_damaged and newest.size_bytes < self._segment_bytes:
             self._fd = os.open(newest.path, os.O_WRONLY | os.O_APPEND)
@@ -119,8 +111,9 @@ class Segments:
             self._begin()
 
     def keep(self, frame_bytes: bytes, number: int) -> None:
-        """Append the frame of a turn, which is alive from here on."""
-        offset = self.write(frame_bytes)
+        """Append the frame of a turn, which is alive from here on; an orphan stays one."""
+        told = frame(OrphanRecord([number])) if number in self._orphans else b""
+        offset = self.write(told + frame_bytes) + len(told)
         self._settle(number, self._files[-1], offset, len(frame_bytes))
 
     def write(self, frame_bytes: bytes) -> int:
@@ -131,7 +124,7 @@ class Segments:
             segment = self._begin()
         assert self._fd is not None
         try:
-            _write_all(self._fd, frame_bytes)
+            write_all(self._fd, frame_bytes)
         except OSError:
             try:
                 os.ftruncate(self._fd, segment.size_bytes)
@@ -145,11 +138,14 @@ class Segments:
 
     def forget(self, number: int) -> bool:
         """The turn is alive no longer; False if it was not."""
-        segment = self._home.pop(number, None)
-        if segment is None:
+        self._orphans.discard(number)
+        return self._unsettle(number)
+
+    def orphan(self, number: int) -> bool:
+        """The turn is an orphan as long as it is alive; False if it is not alive, or was one."""
+        if number not in self._home or number in self._orphans:
             return False
-        _offset, size_bytes = segment.live.pop(number)
-        self.live_bytes -= size_bytes
+        self._orphans.add(number)
         return True
 
     def fetch(self, number: int) -> bytes | None:
@@ -204,12 +200,13 @@ class Segments:
         """Close the files and forget them; harmless when repeated."""
         self._files.clear()
         self._home.clear()
+        self._orphans.clear()
         self._stop_reading()
         if self._fd is not None:
             os.close(self._fd)
             self._fd = None
 
-    def _scan(self, segment: _Segment) -> TornAt | None:
+    def _scan(self, segment: SegmentFile) -> TornAt | None:
         """Note what is alive; where the file is torn, if it is."""
         data = segment.path.read_bytes()
         segment.size_bytes = len(data)
@@ -225,12 +222,17 @@ class Segments:
         for offset, head in reader.heads():
             if isinstance(head, TurnHead):
                 self._settle(head.number, segment, offset, reader.end - offset)
+                continue
+            # Also one that is gone: what is said here must not hold for a new turn of its number.
+            self.last_number = max(self.last_number, *head.numbers, -1)
+            if isinstance(head, OrphanRecord):
+                self._orphans.update(head.numbers)
             else:
                 for number in head.numbers:
                     self.forget(number)
         return reader.torn
 
-    def _is_kept(self, segment: _Segment, torn: TornAt) -> bool:
+    def _is_kept(self, segment: SegmentFile, torn: TornAt) -> bool:
         """Mend a torn file; False if nothing was in it."""
         if torn.records_follow:
             segment.is_damaged = True
@@ -251,30 +253,29 @@ class Segments:
             segment.size_bytes = torn.offset
         return True
 
-    def _settle(self, number: int, segment: _Segment, offset: int, size_bytes: int) -> None:
-        self.forget(number)
+    def _settle(self, number: int, segment: SegmentFile, offset: int, size_bytes: int) -> None:
+        self._unsettle(number)
         segment.live[number] = (offset, size_bytes)
         self._home[number] = segment
         self.live_bytes += size_bytes
         self.last_number = max(self.last_number, number)
 
-    def _begin(self) -> _Segment:
+    def _unsettle(self, number: int) -> bool:
+        segment = self._home.pop(number, None)
+        if segment is None:
+            return False
+        _offset, size_bytes = segment.live.pop(number)
+        self.live_bytes -= size_bytes
+        return True
+
+    def _begin(self) -> SegmentFile:
         """A new last file. Where it cannot be made, the last one stays."""
         index = self._files[-1].index + 1 if self._files else 1
-        segment = _Segment(self._directory, index)
-        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND
-        fd = os.open(segment.path, flags, 0o600)
-        try:
-            _write_all(fd, self._header)
-        except OSError:
-            os.close(fd)
-            with suppress(OSError):
-                segment.path.unlink()
-            raise
+        segment = SegmentFile(self._directory, index)
+        fd = segment.create(self._header)
         if self._fd is not None:
             os.close(self._fd)
         self._fd = fd
-        segment.size_bytes = len(self._header)
         self._files.append(segment)
         return segment
 
@@ -282,13 +283,3 @@ class Segments:
         if self._reading is not None:
             os.close(self._reading[1])
             self._reading = None
-
-
-def _write_all(fd: int, data: bytes) -> None:
-    """One write as a rule; more where the kernel takes only a part."""
-    left = memoryview(data)
-    while left:
-        written = os.write(fd, left)
-        if written == 0:
-            raise OSError(errno.EIO, os.strerror(errno.EIO))
-        left = left[written:]

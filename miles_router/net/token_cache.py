@@ -23,14 +23,13 @@ from miles_router.net.r3_files import FilePayload, R3FileError
 from miles_router.net.turn_records import append_turn
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
 
     from structlog.typing import FilteringBoundLogger
 
     from miles_router.core.cache_view import JournalState
     from miles_router.core.events import EventLog
     from miles_router.core.r3 import DecodedR3, ExpertShape, R3Block
-    from miles_router.core.radix.run import TokenRun
     from miles_router.core.tokenizing import Tokenizer
     from miles_router.core.trajectory.store import TrajectoryStore
     from miles_router.core.trajectory.turn import NewTurn, Turn
@@ -39,8 +38,6 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-# A kilobyte of text takes about as long to tokenize as a thread takes to start (0.2 ms).
-TOKENIZE_IN_THREAD_BYTES = 1024
 # Appending this much takes the loop 0.1 ms; the routed experts of a long answer take more.
 APPEND_IN_THREAD_BYTES = 262_144
 # Id, length, log-probability and text of a token.
@@ -87,6 +84,7 @@ class TokenCache:
     is_on: bool = True
     quick_thread: QuickThread = field(default_factory=QuickThread)
     _failures_in_row: int = 0
+    _told: set[tuple[str, str]] = field(default_factory=set)
     _writing: trio.Lock = field(default_factory=trio.Lock)
     _pressed: trio.Event = field(default_factory=trio.Event)
     _threads: trio.CapacityLimiter = field(
@@ -98,16 +96,9 @@ class TokenCache:
         """What is shown of the journal; None where there is none."""
         return self.journal
 
-    async def in_thread(self, work: partial[T]) -> T:
+    async def in_thread(self, work: Callable[[], T]) -> T:
         """Run `work` in one of the cache's threads. Cancellation: after it is done."""
         return await trio.to_thread.run_sync(work, limiter=self._threads)
-
-    async def tokenize(self, text: str, *, is_continuation: bool) -> TokenRun:
-        """Tokens of a prompt, or of its part behind known tokens."""
-        work = partial(self.tokenizer.encode, text, is_continuation=is_continuation)
-        if len(text) <= TOKENIZE_IN_THREAD_BYTES:
-            return work()
-        return await self.in_thread(work)
 
     async def keep_r3(self, decoded: DecodedR3) -> R3Block:
         """Put the rows of an answer where they are kept.
@@ -144,7 +135,7 @@ class TokenCache:
         else:
             turn = self.store.add(tenant, new, trio.current_time())
             if self.journal is not None:
-                error = append_turn(self.journal, turn, new, self._unix_now())
+                error = append_turn(self.journal, turn, new, turn.trajectory, self._unix_now())
                 if error is not None:
                     self._journal_failed(error)
             if self.store.has_removed:
@@ -165,7 +156,7 @@ class TokenCache:
         return r3_bytes + tokens * RECORD_TOKEN_BYTES <= APPEND_IN_THREAD_BYTES
 
     async def _write(self, turn: Turn, new: NewTurn) -> None:
-        work = partial(append_turn, self.journal, turn, new, self._unix_now())
+        work = partial(append_turn, self.journal, turn, new, turn.trajectory, self._unix_now())
         error = await self.in_thread(work)
         if error is not None:
             self._journal_failed(error)
@@ -189,11 +180,10 @@ class TokenCache:
                 await self._tidy()
 
     async def _tidy(self) -> None:
-        removed = self.store.take_removed()
-        if len(removed) > NOTED_AT_ONCE:
-            error = await self.in_thread(partial(self._forget, removed))
-        else:
-            error = self._forget(removed)
+        removed, orphaned = self.store.take_removed(), self.store.take_orphaned()
+        forget = partial(self._forget, removed, orphaned)
+        is_quick = len(removed) + len(orphaned) <= NOTED_AT_ONCE
+        error = forget() if is_quick else await self.in_thread(forget)
         if error is not None:
             self._journal_failed(error)
         freed = self.store.take_freed()
@@ -201,11 +191,11 @@ class TokenCache:
         if files:
             await self.in_thread(partial(self._discard, files))
 
-    def _forget(self, removed: list[int]) -> Exception | None:
-        """Tell the journal of removals; what went wrong. May run in a thread."""
-        if removed and self.journal is not None:
+    def _forget(self, removed: list[int], orphaned: list[int]) -> Exception | None:
+        """Tell the journal of removals and orphans; what went wrong. May run in a thread."""
+        if (removed or orphaned) and self.journal is not None:
             try:
-                self.journal.note_removed(removed)
+                self.journal.note_removed(removed, orphaned)
             except JournalFailed as error:
                 return error
         return None
@@ -268,6 +258,15 @@ class TokenCache:
             self.journal.close()
         if self.r3_files is not None:
             self.r3_files.close()
+
+    def tell_once(self, kind: str, reason: str, message: str) -> None:
+        """An event, the first time that there is this reason for it; counters tell of the others.
+
+        `kind` ends with `_refused` or `_failed`, so that the event is a warning in the log.
+        """
+        if (kind, reason) not in self._told:
+            self._told.add((kind, reason))
+            self.events.add(kind, message, trio.current_time(), reason=reason)
 
     def fail(self, error: Exception) -> None:
         """The cache itself failed; its request goes through. Repeated, it is switched off."""

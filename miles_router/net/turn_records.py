@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from miles_router.core.r3 import Payload
     from miles_router.core.r3.block import Dtype
     from miles_router.core.trajectory.store import TrajectoryStore
+    from miles_router.core.trajectory.trajectory import Trajectory
     from miles_router.core.trajectory.turn import Turn
     from miles_router.net.journal import Journal
     from miles_router.net.r3_files import R3Files
@@ -50,10 +51,16 @@ def record_of(turn: Turn, new: NewTurn, trajectory_id: str, stored_at_unix: floa
 
 
 def append_turn(
-    journal: Journal | None, turn: Turn, new: NewTurn, at_unix: float
+    journal: Journal | None,
+    turn: Turn,
+    new: NewTurn,
+    trajectory: Trajectory | None,
+    at_unix: float,
 ) -> Exception | None:
-    """Write a turn that was just stored; what went wrong. May run in a thread."""
-    trajectory = turn.trajectory
+    """Write a turn that was just stored; what went wrong. May run in a thread.
+
+    `trajectory`: that it was stored in, which may be given up while the thread writes.
+    """
     if journal is None or not journal.is_on or trajectory is None:
         return None  # a turn larger than the budget is gone already
     record = record_of(turn, new, trajectory.id, at_unix)
@@ -89,12 +96,21 @@ def restore(
     store: TrajectoryStore,
     records: Iterable[TurnRecord],
     *,
+    orphans: Iterable[int],
     unix_offset_s: float,
     r3_files: R3Files | None,
 ) -> list[int]:
     """Put the turns of a journal back; returns the numbers of those that lack the turn before them.
 
     Looks at the files of routed experts: for the time before the loop serves anyone.
+
+    Args:
+        store: where to.
+        records: in the order of their numbers.
+        orphans: numbers of turns whose trajectory was given up. Each is put into it all the same,
+            so that no turn before it becomes its last one; at the end those trajectories go.
+        unix_offset_s: monotonic time + this = Unix time.
+        r3_files: where routed experts are kept; None: in the records.
     """
     known: dict[int, Turn] = {}
     lost: list[int] = []
@@ -113,13 +129,18 @@ def restore(
             )
         except UnfitTurn:
             lost.append(record.number)
+    for number in orphans:
+        if number in known:
+            store.orphan(known[number])
+    while store.remove_one():  # those that nothing continues
+        pass
     return lost
 
 
 def _may_continue(record: TurnRecord, parent: Turn | None) -> bool:
-    if parent is None or parent.tenant != record.namespace or record.inherited > parent.end:
+    if parent is None or parent.tenant != record.namespace:
         return False
-    return parent.holders > 0 or parent.trajectory is not None  # it is stored still
+    return parent.is_stored and record.inherited <= parent.end
 
 
 def _new_turn(record: TurnRecord, parent: Turn | None, r3_files: R3Files | None) -> NewTurn:

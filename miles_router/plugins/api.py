@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from miles_router.core.snapshot import WorkerView
 from miles_router.core.snapshot_taking import view_workers
 
 if TYPE_CHECKING:
@@ -16,6 +15,7 @@ if TYPE_CHECKING:
 
     from miles_router.config import Settings
     from miles_router.core.pool import Pool
+    from miles_router.core.snapshot import WorkerView
 
 
 class RouterApi:

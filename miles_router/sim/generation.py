@@ -15,7 +15,7 @@ from miles_router.sim.context import BLOCK_TOKENS, block_ends, extend, fingerpri
 from miles_router.sim.text import AnswerText
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from miles_router.sim.batch import Item
     from miles_router.sim.sampler import Sampler
@@ -138,32 +138,35 @@ class Generation:
         start, ids = self.item.logprob_start_len, self.item.prompt_ids
         if not 0 <= start < len(ids):
             return []
-        later = zip(self._scored_contexts(), ids[start + 1 :], strict=True)
-        scores = [(self._sampler.logprob(weight_version, *one), one[1]) for one in later]
+        places = self._scored_places()
+        scores = [(self._sampler.logprob(weight_version, *one), one[1]) for one in places]
         return [(None, ids[start]), *scores]
 
     def prompt_tops(self, weight_version: str) -> PromptColumns:
         """The likeliest tokens at the same places of the prompt; the first has none."""
         count, sampler = self.item.top_logprobs_num, self._sampler
-        return self._prompt_columns(lambda context: sampler.top(weight_version, context, count))
+        return self._prompt_columns(
+            lambda context, token: sampler.top(weight_version, context, count, following=token)
+        )
 
     def prompt_chosen(self, weight_version: str) -> PromptColumns:
         """The tokens that were asked for at the same places of the prompt; the first has none."""
         chosen, sampler = self.item.token_ids_logprob or (), self._sampler
         return self._prompt_columns(
-            lambda context: [
-                (sampler.logprob(weight_version, context, token), token) for token in chosen
-            ]
+            lambda context, token: sampler.logprobs(
+                weight_version, context, chosen, following=token
+            )
         )
 
-    def _prompt_columns(self, column: Callable[[int], LogprobPairs]) -> PromptColumns:
+    def _prompt_columns(self, column: Callable[[int, int], LogprobPairs]) -> PromptColumns:
         if not 0 <= self.item.logprob_start_len < len(self.item.prompt_ids):
             return []
-        return [None, *(column(context) for context in self._scored_contexts())]
+        return [None, *(column(*place) for place in self._scored_places())]
 
-    def _scored_contexts(self) -> list[int]:
-        """The fingerprints before each token of the prompt that has a log-probability."""
-        return fingerprints(self.item.prompt_ids)[self.item.logprob_start_len + 1 : -1]
+    def _scored_places(self) -> Iterator[tuple[int, int]]:
+        """(fingerprint before it, token) of the prompt's tokens that have a log-probability."""
+        first, ids = self.item.logprob_start_len + 1, self.item.prompt_ids
+        return zip(fingerprints(ids)[first:-1], ids[first:], strict=True)
 
     def _note_version(self, weight_version: str) -> None:
         if self.weight_version and self.weight_version != weight_version and self.output_ids:
@@ -184,14 +187,15 @@ class Generation:
         self.logprobs.append(sampler.logprob(weight_version, self._context, token, temperature))
         count, chosen = self.item.top_logprobs_num, self.item.token_ids_logprob
         if count > 0:
-            self.top_logprobs.append(sampler.top(weight_version, self._context, count, temperature))
-        if chosen is not None:
-            self.chosen_logprobs.append(
-                [
-                    (sampler.logprob(weight_version, self._context, one, temperature), one)
-                    for one in chosen
-                ]
+            column = sampler.top(
+                weight_version, self._context, count, following=token, temperature=temperature
             )
+            self.top_logprobs.append(column)
+        if chosen is not None:
+            column = sampler.logprobs(
+                weight_version, self._context, chosen, following=token, temperature=temperature
+            )
+            self.chosen_logprobs.append(column)
 
     def _is_stop_token(self, token: int) -> bool:
         params = self.item.params

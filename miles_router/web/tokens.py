@@ -19,6 +19,7 @@ from miles_router.core.headers import session_of
 from miles_router.core.radix.run import UnfitRun
 from miles_router.core.trajectory.reading import Missing, Reading, read_text, with_rest
 from miles_router.errors import BadRequest, TokenCacheOff, TrajectoryEvicted, TrajectoryNotFound
+from miles_router.net.tokenizing import tokenize
 from miles_router.web.caller import RequestContext, context_of
 from miles_router.web.own import json_reply
 from miles_router.web.readings import encode_reading, experts_of, reading_fields
@@ -167,7 +168,7 @@ async def _tokenized(cache: TokenCache, reading: Reading) -> Reading:
     """`reading` with the tokens of its rest."""
     try:
         is_continuation = bool(len(reading.tokens))
-        run = await cache.tokenize(reading.rest.decode(), is_continuation=is_continuation)
+        [run] = await tokenize(cache, [(reading.rest.decode(), is_continuation)])
     except UnfitRun as error:
         raise BadRequest(f"the text cannot be tokenized: {error}") from None
     return with_rest(reading, run)

@@ -131,7 +131,9 @@ def _find(cache: TokenCache, identity: str) -> Trajectory:
 
 async def _fields(cache: TokenCache, trajectory: Trajectory) -> Response:
     reading, text = read_turn(trajectory.tip), text_of(trajectory.tip).decode()
-    fields = _view(cache, trajectory) | reading_fields(reading, text, matched_chars=len(text))
+    view = _view(cache, trajectory)
+    work = partial(reading_fields, reading, text, matched_chars=len(text))
+    fields = view | await cache.in_thread(work)
     rows, missing = await experts_of(cache, reading)
     if rows is None:
         fields["routed_experts_missing"] = missing

@@ -129,6 +129,26 @@ def lookup() -> None:
         show("  the same, read with all its columns", f"{read * 1e3:.3f} ms", "-")
 
 
+def spellings() -> None:
+    """Thousands of samples that spell one text, each in ids of its own."""
+    rng, store = random.Random(1), TrajectoryStore(limits())
+    text = b"=" * 120
+    for number in range(5_000):
+        sizes: list[int] = []
+        while sum(sizes) < len(text):
+            sizes.append(min(rng.choice([1, 2, 3, 4, 8, 16]), len(text) - sum(sizes)))
+        prompt = TokenRun.of([500], [5], b"rep: ")
+        add(store, prompt, TokenRun.of(sizes, sizes, text), None, session=f"s{number // 16}")
+    namespace, gone, whole = store.namespaces["default"], store.gone, b"rep: " + text
+    for session in ("s7", None):
+        named = "in a session" if session else "in none"
+        find = best_of(partial(find_prompt, namespace, whole + b" more", session), 20)
+        reading = partial(read_text, namespace, gone, whole, session=session, rid=None)
+        read = best_of(reading, 20)
+        show(f"a text that 5000 samples spell, {named}: continued", f"{find * 1e3:.3f} ms", "-")
+        show("  the same, read", f"{read * 1e3:.3f} ms", "-")
+
+
 def best_of(work: Callable[[], object], times: int) -> float:
     """Seconds of one call, in the best of several rounds."""
     found = []
@@ -346,6 +366,7 @@ def main() -> None:
     memory_per_token(has_tail=False)
     memory_per_token(has_tail=True)
     lookup()
+    spellings()
     trio.run(added_cpu)
     trio.run(large_r3)
     trio.run(partial(r3_moved))

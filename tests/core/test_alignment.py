@@ -8,9 +8,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from miles_router.core.agreement import agrees
 from miles_router.core.alignment import line_up, lump
 from miles_router.core.radix.run import EMPTY, TokenRun, UnfitRun
-from tests.doubles.toy_tokenizer import DRAWN_IDS, ToyTokenizer
+from tests.doubles.toy_tokenizer import DRAWN_IDS, SPECIAL, ToyTokenizer
 
 if TYPE_CHECKING:
     from miles_router.core.trajectory.turn import SpelledOutput
@@ -108,17 +109,19 @@ def test_what_a_worker_trimmed_is_the_tail(
         (["ab", "<x>", "c"], None, "ab <x> c", ["ab", "", " <x> c"], []),
         # The last one agrees, and takes what comes behind.
         (["ab", "c"], None, "abc ", ["ab", "c "], []),
-        (["ab", ""], None, "abc", ["ab", "c"], []),
+        (["ab", ""], None, "ab ", ["ab", " "], []),
         # Nothing agrees.
-        (["ab", "c", "d"], None, "xyz", ["", "", "xyz"], []),
+        (["ab", "c", "d"], None, " abcd", ["", "", " abcd"], []),
         # A clean-up took a space, inside a token and before one.
         (["ab", " ,", " c"], None, "ab, c", ["ab", "", ", c"], []),
         # Bytes that agree inside a token, or inside a character, do not count.
-        (["ab", "cd", "e"], None, "abcxe", ["ab", "", "cxe"], []),
-        (["é", "è"], None, "éê", ["é", "ê"], []),
+        (["ab", "cd", "e"], None, "abc de", ["ab", "", "c de"], []),
+        (["é", "\ufffd\ufffd"], None, "éê", ["é", "ê"], []),
         # Special tokens that are skipped are the tail here too.
         (["ab", " ,", ""], ["ab", " ,", "<e>"], "ab,", ["ab", ","], ["<e>"]),
-        ([""], ["<e>"], "x", ["x"], []),
+        ([""], ["<e>"], " ", [" "], []),
+        # Bytes that are no text behind a character in bytes, decoded apart.
+        (["a", *["\ufffd"] * 4], None, "a你\ufffd", ["a", "", "", "", "你\ufffd"], []),
         # A stop token or stop string that was trimmed behind the spaces.
         (["ab", "<x>", "<e>"], None, "ab <x>", ["ab", " <x>"], ["<e>"]),
         (["ab", "<x>", "ST", "OP"], None, "ab <x> ", ["ab", " <x> "], ["ST", "OP"]),
@@ -144,15 +147,37 @@ def test_where_they_disagree_the_last_token_takes_the_rest(
 
 def test_a_lump_that_cannot_be_packed_is_refused() -> None:
     spelled = run("ab", "c")
-    fits = line_up(spelled, spelled, b"ab" + b"x" * 65_535)
-    assert shares(fits)[0][1] == "x" * 65_535
+    fits = line_up(spelled, spelled, b"ab" + b" " * 65_534 + b"c")
+    assert shares(fits)[0][1] == " " * 65_534 + "c"
     with pytest.raises(UnfitRun, match="65535"):
-        line_up(spelled, spelled, b"ab" + b"x" * 65_536)
+        line_up(spelled, spelled, b"ab" + b" " * 65_535 + b"c")
 
 
 def test_text_without_tokens_is_refused() -> None:
     with pytest.raises(UnfitRun, match="without a token"):
-        line_up(EMPTY, EMPTY, b"a")
+        line_up(EMPTY, EMPTY, b" ")
+
+
+@pytest.mark.parametrize(
+    ("literal", "text"),
+    [
+        ([], "a"),
+        (["ab", "c"], "xyz"),
+        (["ab", "c"], "abcd"),
+        (["ab", "c"], "ab and much more"),
+        (["ab", "c"], "Abc"),
+        (["ab", "cd", "e"], "abcxe"),
+        (["é", "è"], "éê"),
+        (["ab", "", "c"], "abxc"),
+        # Special tokens: all of them are shown, or none.
+        (["ab", "<x>", "c"], "ab<y>c"),
+        (["ab", "<x>", "c", "<e>"], "ab<x>c"),
+    ],
+)
+def test_the_text_of_other_tokens_is_refused(literal: list[str], text: str) -> None:
+    spelled = ["" if piece.startswith("<") else piece for piece in literal]
+    with pytest.raises(UnfitRun, match="not what the tokens spell"):
+        lined(spelled, literal, text)
 
 
 def test_runs_of_other_tokens_are_refused() -> None:
@@ -187,9 +212,9 @@ def test_a_whole_text_shows_all_that_is_not_special_at_the_end(ids: list[int], s
     output = check(ids, skips, spelled.text.decode())
     assert output.partial == b""
     behind = ids[output.visible_tokens :]
-    assert all(TOY.is_special(token) for token in behind)
+    assert all(token in SPECIAL for token in behind)
     assert skips or not behind
-    if skips and ids and TOY.is_special(ids[-1]):
+    if skips and ids and ids[-1] in SPECIAL:
         assert behind
 
 
@@ -200,8 +225,13 @@ def test_a_trimmed_text_is_a_beginning(ids: list[int], skips: bool, data: st.Dat
 
 
 @given(IDS.filter(bool), st.booleans(), st.text(st.sampled_from("abcd é\ufffd<e>"), max_size=12))
-def test_any_other_text_is_kept(ids: list[int], skips: bool, text: str) -> None:
-    check(ids, skips, text)
+def test_any_other_text_is_kept_if_it_agrees(ids: list[int], skips: bool, text: str) -> None:
+    spelled = TOY.spell(ids, skip_special_tokens=skips)
+    if agrees(text.encode(), spelled.text):
+        check(ids, skips, text)
+    else:
+        with pytest.raises(UnfitRun, match="not what the tokens spell"):
+            check(ids, skips, text)
 
 
 @given(IDS.filter(bool), st.booleans(), st.data())

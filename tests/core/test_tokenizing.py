@@ -9,7 +9,7 @@ import pytest
 
 from miles_router.core.radix.run import UnfitRun
 from tests.doubles.toy_tokenizer import EOS, ToyTokenizer
-from tests.plugins.tokenizer.vocabularies import load
+from tests.plugins.tokenizer.vocabularies import is_special, load
 
 if TYPE_CHECKING:
     from miles_router.core.tokenizing import Tokenizer
@@ -51,10 +51,10 @@ def test_a_continuation_spells_its_text(kept: tuple[Tokenizer, str, int], text: 
 def test_special_tokens(kept: tuple[Tokenizer, str, int]) -> None:
     tokenizer, literal, token = kept
     bos = tokenizer.encode("", is_continuation=False)
-    assert [tokenizer.is_special(one) for one in bos.id_array.tolist()] == [True]
+    assert [is_special(tokenizer, one) for one in bos.id_array.tolist()] == [True]
     run = tokenizer.encode(f"ab{literal}", is_continuation=True)
     assert int(run.id_array[-1]) == token
-    assert tokenizer.is_special(token)
+    assert is_special(tokenizer, token)
     assert tokenizer.spell(run.id_array, skip_special_tokens=False) == run
     skipped = tokenizer.spell(run.id_array, skip_special_tokens=True)
     assert (skipped.ids, skipped.text) == (run.ids, b"ab")

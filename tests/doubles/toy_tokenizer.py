@@ -53,6 +53,9 @@ class ToyTokenizer:
         self.vocab_size = VOCAB_SIZE
         self._adds_bos = adds_bos
 
+    quick_tokens = 1_000
+    """As `core.tokenizing.Tokenizer.quick_tokens`."""
+
     def encode(self, text: str, *, is_continuation: bool) -> TokenRun:
         """As `core.tokenizing.Tokenizer.encode`."""
         data = text.encode()
@@ -75,10 +78,6 @@ class ToyTokenizer:
         ]
         text, lengths = _owned(shown)
         return TokenRun.of(np.array(tokens, dtype=np.int32), lengths, text)
-
-    def is_special(self, token: int) -> bool:
-        """As `core.tokenizing.Tokenizer.is_special`."""
-        return token in SPECIAL
 
 
 def greedy(data: bytes) -> Iterator[int]:

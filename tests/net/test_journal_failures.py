@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from miles_router.core.trajectory.record import RemovalRecord, frame
+from miles_router.core.trajectory.record import OrphanRecord, RemovalRecord, frame
 from miles_router.errors import ConfigFault
 from miles_router.net.journal import JournalFailed
 from tests.net.test_journal import FIRST, Opened, files, numbers_in
@@ -55,7 +55,7 @@ def test_a_full_disk_turns_the_journal_off_and_leaves_it_whole(
         full_disk(True)
         with pytest.raises(JournalFailed, match=r"off until a restart.*No space left"):
             opened.add(4)
-        assert (journal.is_on, journal.failures, journal.appended_records) == (False, 1, 3)
+        assert (journal.is_on, journal.failures) == (False, 1)
         assert (tmp_path / FIRST).stat().st_size == journal.size_bytes == size_bytes
         opened.add(5)  # says and does nothing
         full_disk(False)
@@ -97,6 +97,46 @@ def test_a_removal_that_a_full_disk_refused_is_written_when_it_can_be(
             assert frame(RemovalRecord([1, 2, 3])) in (tmp_path / FIRST).read_bytes()
     full_disk(False)
     assert numbers_in(tmp_path) == {"next removal": [4], "close": [3, 4]}.get(when, [1, 2, 3, 4])
+
+
+@pytest.mark.parametrize("when", ["next removal", "close", "never"])
+def test_an_orphan_that_a_full_disk_refused_is_written_when_it_can_be(
+    tmp_path: Path, full_disk: Callable[[bool], None], when: str
+) -> None:
+    with Opened(tmp_path) as opened:
+        opened.add(1, 2, 3)
+        full_disk(True)
+        with pytest.raises(JournalFailed):
+            opened.journal.note_removed([], [1])
+        assert (opened.journal.is_on, opened.journal.failures) == (False, 1)
+        full_disk(when == "never")
+        if when == "next removal":
+            opened.journal.note_removed([2])
+            written = frame(OrphanRecord([1])) + frame(RemovalRecord([2]))
+            assert written in (tmp_path / FIRST).read_bytes()
+    full_disk(False)
+    with Opened(tmp_path) as opened:
+        assert opened.journal.orphans == (set() if when == "never" else {1})
+
+
+def test_the_room_of_dead_files_is_used_for_what_is_told(
+    tmp_path: Path, full_disk: Callable[[bool], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    unlink = Path.unlink
+
+    def makes_room(path: Path, missing_ok: bool = False) -> None:
+        unlink(path, missing_ok=missing_ok)
+        full_disk(False)
+
+    with Opened(tmp_path, segment_bytes=700) as opened:
+        opened.add(1, 2, size_bytes=300)
+        full_disk(True)
+        monkeypatch.setattr(Path, "unlink", makes_room)
+        opened.journal.note_removed([1], [2])
+        assert files(tmp_path) == ["journal-00000002.log"]
+        assert opened.journal.is_on
+    with Opened(tmp_path) as opened:
+        assert (opened.numbers, set(opened.journal.orphans)) == ([2], {2})
 
 
 def test_a_tail_that_cannot_be_cut_off_is_written_to_no_more(

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from miles_router.core.trajectory.record import SegmentHeader, frame
+from miles_router.core.trajectory.record import OrphanRecord, SegmentHeader, frame
 from tests.net.test_journal import Opened, files, numbers_in, turn
 
 if TYPE_CHECKING:
@@ -85,6 +85,40 @@ def test_a_file_whose_turns_died_while_it_was_the_last_goes_with_the_next(tmp_pa
     with small(tmp_path):
         assert files(tmp_path) == log(2)
     assert numbers_in(tmp_path) == [13]
+
+
+def test_an_orphan_is_one_for_as_long_as_its_turn_is_there(tmp_path: Path) -> None:
+    with small(tmp_path) as opened:
+        journal = opened.journal
+        opened.add(1, 2, 3, size_bytes=300)
+        journal.note_removed([3], [2, 3, 77])
+        assert journal.orphans == {2}
+        before = journal.size_bytes
+        journal.note_removed([], [2, 77])  # it is written once
+        assert journal.size_bytes == before
+        for number in range(10, 60):
+            opened.add(number, size_bytes=300)
+            journal.note_removed([number])
+            while journal.tidy(1):
+                pass
+        assert log(1)[0] not in files(tmp_path)
+    for _ in range(2):
+        with small(tmp_path) as opened:
+            assert (opened.numbers, set(opened.journal.orphans)) == ([1, 2], {2})
+    with small(tmp_path) as opened:
+        opened.journal.note_removed([2])
+        assert opened.journal.orphans == frozenset()
+    with small(tmp_path) as opened:
+        assert (opened.numbers, opened.journal.orphans) == ([1], frozenset())
+
+
+def test_a_new_turn_is_no_orphan_for_an_old_one_of_its_number(tmp_path: Path) -> None:
+    # The turn's file is gone, and a kill came before its removal was written.
+    only = tmp_path / log(2)[0]
+    only.write_bytes(frame(SegmentHeader(1, "f" * 64)) + frame(OrphanRecord([3, 9])))
+    with small(tmp_path) as opened:
+        assert (opened.numbers, opened.journal.orphans) == ([], frozenset())
+        assert opened.journal.last_number == 9  # who numbers turns goes on behind it
 
 
 def test_a_turn_that_lives_long_does_not_keep_the_dead(tmp_path: Path) -> None:

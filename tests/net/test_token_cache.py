@@ -9,10 +9,13 @@ import numpy as np
 import pytest
 import structlog
 import trio
+import trio.testing
+from msgspec.structs import replace
 
 from miles_router.core.events import EventLog
 from miles_router.core.r3 import DecodedR3, ExpertShape
 from miles_router.core.radix.run import TokenRun
+from miles_router.core.radix.tree import run_between
 from miles_router.core.trajectory.reading import Missing, Reading, read_text
 from miles_router.core.trajectory.store import StoreLimits, TrajectoryStore
 from miles_router.core.trajectory.turn import NewTurn, SpelledOutput, Turn, VersionSpan
@@ -82,7 +85,11 @@ def make_cache(
     if directory is not None:
         journal = Journal(directory, fingerprint=tokenizer.fingerprint, warn=logged.append)
         restore(
-            cache.store, journal.open(), unix_offset_s=cache.unix_offset_s, r3_files=cache.r3_files
+            cache.store,
+            journal.open(),
+            orphans=journal.orphans,
+            unix_offset_s=cache.unix_offset_s,
+            r3_files=cache.r3_files,
         )
         cache.store.continue_after(journal.last_number)
         cache.journal = journal
@@ -135,6 +142,68 @@ async def test_what_was_deleted_stays_deleted(tmp_path: Path) -> None:
     assert read(second, "abcde") == Missing(0)
     assert isinstance(read(second, "xyz"), Reading)
     second.close()
+
+
+@pytest.mark.parametrize("case", ["fork", "cut", "last of a longer one", "in flight"])
+async def test_a_deleted_trajectory_whose_turn_another_one_continues_stays_deleted(
+    tmp_path: Path, case: str
+) -> None:
+    first = make_cache(tmp_path)
+    turn = shared = await first.keep("t", new_turn("abc", "de"))
+    if case == "fork":
+        turn = await first.keep("t", new_turn("x", "A", turn))
+    elif case == "last of a longer one":
+        turn = shared = await first.keep("t", new_turn("x", "A", turn))
+    assert turn.trajectory is not None
+    name = turn.trajectory.id
+    if case == "in flight":
+        first.store.hold(turn, trio.current_time())
+        first.store.evict(turn.trajectory, "deleted")
+        await first.sweep()
+    cut = shared.end - 1 if case in {"cut", "last of a longer one"} else shared.end
+    fork = await first.keep("t", replace(new_turn("y", "B", shared), inherited=cut))
+    if turn.trajectory is not None:
+        first.store.evict(turn.trajectory, "deleted")
+        await first.sweep()
+    assert fork.trajectory is not None
+    first.close()
+    for _ in range(3):  # what is known of it is written once, and carried on
+        again = make_cache(tmp_path)
+        assert list(again.store.namespaces["t"].trajectories) == [fork.trajectory.id] != [name]
+        assert again.store.turns == first.store.turns
+        text = run_between(fork.node, 0, fork.end).text.decode()
+        assert columns(read(again, text)) == columns(read(first, text))
+        assert again.journal is not None
+        again.journal._segments.carry(1 << 20)
+        again.close()
+
+
+async def test_a_turn_that_is_deleted_while_it_is_written_is_written_all_the_same(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = make_cache(tmp_path)
+    deleted = trio.Event()
+
+    async def after_that(_cache: TokenCache, work: Any) -> Any:
+        await deleted.wait()
+        return work()
+
+    monkeypatch.setattr(TokenCache, "in_thread", after_that)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(first.keep, "t", new_turn("abc", "x" * 30_000))
+        await trio.testing.wait_all_tasks_blocked()
+        (trajectory,) = first.store.namespaces["t"].trajectories.values()
+        turn = trajectory.tip
+        first.store.hold(turn, trio.current_time())
+        first.store.evict(trajectory, "deleted")
+        deleted.set()
+    fork = await first.keep("t", new_turn("y", "B", turn))
+    assert fork.trajectory is not None
+    first.close()
+    again = make_cache(tmp_path)
+    assert list(again.store.namespaces["t"].trajectories) == [fork.trajectory.id]
+    assert again.store.turns == 2
+    again.close()
 
 
 async def test_a_smaller_budget_after_the_restart_keeps_the_newest(tmp_path: Path) -> None:
@@ -289,7 +358,7 @@ async def test_a_journal_that_fails_while_removing_is_off_with_an_event(
     assert cache.journal is not None
     assert turn.trajectory is not None
 
-    def fail(_numbers: object) -> None:
+    def fail(*_numbers: object) -> None:
         raise JournalFailed("the disk is gone")
 
     monkeypatch.setattr(cache.journal, "note_removed", fail)

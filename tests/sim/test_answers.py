@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import base64
+import math
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -81,6 +82,10 @@ def test_texts_tops_and_chosen_columns() -> None:
     assert [len(column) for column in meta["output_top_logprobs"]] == [2, 2, 2]
     ids = [[token for _, token, _ in column] for column in meta["output_token_ids_logprobs"]]
     assert ids == [[5, 6]] * 3
+    columns = zip(meta["output_token_logprobs"], meta["output_top_logprobs"], strict=True)
+    for own, top in columns:
+        assert own in top
+        assert sum(math.exp(value) for value, *_ in top) <= 1.0
 
 
 def test_tops_and_chosen_columns_of_the_prompt_lack_only_the_first_place() -> None:

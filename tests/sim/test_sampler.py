@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import math
 import struct
 
 import pytest
@@ -42,9 +43,42 @@ def test_the_end_comes_as_often_as_said_and_never_when_forbidden() -> None:
 
 
 def test_top_is_sorted_and_distinct() -> None:
-    top = SAMPLER.top("1", 5, 6)
+    top = SAMPLER.top("1", 5, 6, following=7)
     assert len({token for _, token in top}) == 6
     assert top == sorted(top, reverse=True)
+    assert top == SAMPLER.top("1", 5, 6, following=7)
+    assert top != SAMPLER.top("2", 5, 6, following=7)
+    assert SAMPLER.top("1", 5, 0, following=7) == []
+
+
+def test_top_has_as_many_as_there_are() -> None:
+    tokenizer = load_tokenizer()
+    words_only = Sampler(tokenizer, drift=0.0)
+    for asked in (1, len(tokenizer.word_ids) + 1, len(tokenizer.ordinary_ids) + 9):
+        top = words_only.top("1", 5, asked, following=tokenizer.eos_id)
+        assert len(top) == min(asked, len(tokenizer.ordinary_ids) + 1)
+
+
+@pytest.mark.parametrize("temperature", [1e-3, 0.5, 1.0, 2.0, 1e6, 1e300])
+def test_all_tokens_together_have_a_probability_of_at_most_1(temperature: float) -> None:
+    vocabulary = range(load_tokenizer().vocab_size)
+    for context in range(5):
+        token = SAMPLER.draw("1", 3, context, may_end=True)
+        pairs = SAMPLER.logprobs("1", context, vocabulary, following=token, temperature=temperature)
+        assert sum(math.exp(value) for value, _ in pairs) <= 1.0
+        assert all(struct.unpack("<f", struct.pack("<f", value))[0] == value for value, _ in pairs)
+        own = SAMPLER.logprob("1", context, token, temperature)
+        assert pairs[token] == (own, token)
+        top = SAMPLER.top("1", context, 5, following=token, temperature=temperature)
+        assert set(top) <= set(pairs)
+        assert (own, token) in top
+
+
+def test_what_follows_is_the_likeliest() -> None:
+    for context in range(200):
+        token = SAMPLER.draw("1", 3, context, may_end=True)
+        (first, *_) = SAMPLER.top("1", context, 4, following=token)
+        assert first == (SAMPLER.logprob("1", context, token), token)
 
 
 @pytest.mark.parametrize(("drift", "least", "most"), [(0.0, 0.0, 0.0), (0.5, 0.5, 1.0)])

@@ -10,6 +10,7 @@ import pytest
 import trio
 
 from miles_router.core.r3 import DecodedR3
+from tests.core.r3.rows import in_memory
 from tests.plugins.token_cache.rig import drifting, ids_of, shown
 from tests.web.cached import cache_in, keep, open_cached_router
 from tests.web.rig import ADMIN, open_router
@@ -183,7 +184,7 @@ async def test_routed_experts_come_with_their_shape_or_the_reason_why_not() -> N
         cache = cache_in(rig)
         n = len(ids_of(PROMPT)) + len(PARTS)
         values = np.arange((n - 1) * 8, dtype=np.uint8).reshape(n - 1, 8)
-        block = DecodedR3(0, values, ignored_start=False).in_memory()
+        block = in_memory(DecodedR3(0, values, ignored_start=False))
         await keep(rig, PROMPT, PARTS, r3=block, r3_missing="")
         await keep(rig, "other", PARTS, r3_missing="not_sent")
         body = {"text": TEXT, "return_routed_experts": True}
@@ -266,7 +267,7 @@ async def test_a_lost_file_of_routed_experts_is_forgotten(tmp_path: Path) -> Non
         await keep(rig, PROMPT, PARTS, r3=block, r3_missing="")
         block.payload.discard()
         body = {"text": TEXT, "return_routed_experts": True}
-        for reason in ("not_readable", "evicted"):
+        for reason in ("not_readable", "lost"):
             found = (await rig.client.post("/retrieve_from_text", body)).json()
             assert (found["routed_experts"], found["routed_experts_missing"]) == (None, reason)
         assert cache.store.r3_size_bytes == 0

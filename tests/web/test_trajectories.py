@@ -9,6 +9,7 @@ import pytest
 from safetensors.numpy import load
 
 from miles_router.core.r3 import DecodedR3
+from tests.core.r3.rows import in_memory
 from tests.plugins.token_cache.rig import drifting, ids_of, shown
 from tests.web.cached import cache_in, keep, open_cached_router
 from tests.web.rig import ADMIN, Rig
@@ -86,7 +87,7 @@ async def test_one_trajectory_as_tensors() -> None:
     async with open_cached_router(capture_routed_experts=True) as rig:
         n = len(ids_of(PROMPT)) + len(PARTS)
         values = np.arange((n - 1) * 8, dtype=np.uint16).reshape(n - 1, 8) + 300
-        block = DecodedR3(0, values, ignored_start=False).in_memory()
+        block = in_memory(DecodedR3(0, values, ignored_start=False))
         turn = await keep(rig, PROMPT, PARTS, r3=block, r3_missing="", rid="r")
         assert turn.trajectory is not None
         answer = await rig.client.get(f"/trajectories/{turn.trajectory.id}", **TENSORS)

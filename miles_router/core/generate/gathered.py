@@ -34,6 +34,12 @@ class GatheredItem:
         self._parts: Parts | None = None  # what deltas have added up to, but for the text
         self._texts: list[str] = []
         self._shows_whole_text = False
+        self._chunk_bytes = self._numbers_bytes = self._text_bytes = 0
+
+    @property
+    def size_bytes(self) -> int:
+        """How much is held of the chunks, counted in bytes as the worker wrote them."""
+        return self._chunk_bytes + self._numbers_bytes + self._text_bytes
 
     def take(self, chunk: OpenedItem) -> None:
         """Add a chunk.
@@ -55,8 +61,10 @@ class GatheredItem:
         self._shows_whole_text |= "total_retractions" in meta
         if count_numbers(raw_ids) >= made:
             self._whole, self._parts = chunk, None
+            self._numbers_bytes = self._text_bytes = 0
         else:
             self._extend(chunk, made)
+        self._chunk_bytes = _size_bytes(chunk)
 
     def parts(self) -> Parts:
         """All that was said.
@@ -76,11 +84,16 @@ class GatheredItem:
         if have is None:
             have = Parts([], None, None, chunk) if self._whole is None else parts_of(self._whole)
             self._texts = [] if have.text is None else [have.text]
+            self._numbers_bytes = self._chunk_bytes  # of that whole chunk
         new = parts_of(chunk)
         if self._shows_whole_text:
             self._texts.clear()
+            self._text_bytes = 0
         if new.text is not None:
             self._texts.append(new.text)
+            self._text_bytes += len(new.text)
+        triples = (chunk.meta or {}).get("output_token_logprobs")
+        self._numbers_bytes += _raw_bytes(chunk.top.get("output_ids")) + _raw_bytes(triples)
         self._parts = Parts(
             output_ids=extended(have.output_ids, new.output_ids, made, is_last=self.is_finished),
             text=None,
@@ -88,6 +101,15 @@ class GatheredItem:
             last=chunk,
         )
         self._whole = None
+
+
+def _size_bytes(chunk: OpenedItem) -> int:
+    blob_bytes = 0 if chunk.blob is None else len(chunk.blob)
+    return blob_bytes + sum(map(_raw_bytes, chunk.top.values()))
+
+
+def _raw_bytes(raw: msgspec.Raw | None) -> int:
+    return 0 if raw is None else len(memoryview(raw))
 
 
 def count_numbers(raw: msgspec.Raw) -> int:

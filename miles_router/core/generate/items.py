@@ -21,8 +21,10 @@ if TYPE_CHECKING:
     from miles_router.core.trajectory.turn import VersionSpan
 
 _FLOAT32_MAX = 3.4e38
+# Of what is 0 at most: in bfloat16 the logarithm of 1 may come out as 2**-7.
+_ROUNDING = 0.01
 
-Logprob = Annotated[float, msgspec.Meta(ge=-_FLOAT32_MAX, le=_FLOAT32_MAX)]
+Logprob = Annotated[float, msgspec.Meta(ge=-_FLOAT32_MAX, le=_ROUNDING)]
 Triple = tuple[Logprob | None, int, str | None]
 """(log-probability, token id, its text) as SGLang lists them; null: not known, not asked for."""
 
@@ -81,7 +83,6 @@ class AnswerItem(msgspec.Struct, frozen=True, eq=False):
         versions: cover the output tokens, in order; empty if there are none.
         routed_experts: base64 as it stands in the answer, not copied; None if there is none. What
             is no string is given as it stands too, and is no base64.
-        prompt_token_ids: int32; None if the answer has none.
     """
 
     output_ids: NDArray[np.int32]
@@ -92,7 +93,6 @@ class AnswerItem(msgspec.Struct, frozen=True, eq=False):
     weight_version: str | None
     versions: tuple[VersionSpan, ...]
     routed_experts: memoryview | None
-    prompt_token_ids: NDArray[np.int32] | None
 
 
 @dataclass(slots=True)

@@ -48,7 +48,7 @@ class _Span(msgspec.Struct, frozen=True):
 IDS = msgspec.json.Decoder(list[TokenId])
 TRIPLES = msgspec.json.Decoder(list[Triple])
 _FINISH: msgspec.json.Decoder[Any] = msgspec.json.Decoder(_Finish | None)
-_SPANS = msgspec.json.Decoder(list[_Span])
+_SPANS: msgspec.json.Decoder[Any] = msgspec.json.Decoder(list[_Span] | None)
 _STRING: msgspec.json.Decoder[Any] = msgspec.json.Decoder(str | None)
 COUNT: msgspec.json.Decoder[Any] = msgspec.json.Decoder(TokenId | None)
 
@@ -107,6 +107,7 @@ def judged(parts: Parts, expected: Expected, place: int) -> AnswerItem:
     finish = _finish(meta)
     prompt_ids = expected.prompt_ids[place // expected.n]
     _check_counts(meta, parts, finish, len(prompt_ids))
+    _check_prompt_ids(parts.last, prompt_ids)
     output_ids = id_array(parts.output_ids)
     if parts.output_ids and int(output_ids.max()) >= expected.vocab_size:
         raise Uncached(RefusalReason.OUT_OF_VOCABULARY)
@@ -115,13 +116,12 @@ def judged(parts: Parts, expected: Expected, place: int) -> AnswerItem:
     return AnswerItem(
         output_ids=output_ids,
         text=None if parts.text is None else parts.text.encode(),
-        logprobs=_logprobs(parts, is_asked=expected.asks_logprobs[place // expected.n]),
+        logprobs=_logprobs(meta, parts, is_asked=expected.asks_logprobs[place // expected.n]),
         finish=finish,
         rid=rid,
         weight_version=version,
         versions=_versions(meta, version, len(parts.output_ids)),
         routed_experts=_routed_experts(parts.last),
-        prompt_token_ids=_prompt_token_ids(parts.last, prompt_ids),
     )
 
 
@@ -152,13 +152,16 @@ def _check_counts(
         raise Uncached(RefusalReason.PROMPT_TOKENS)
 
 
-def _logprobs(parts: Parts, *, is_asked: bool) -> bytes:
+def _logprobs(meta: Mapping[str, msgspec.Raw], parts: Parts, *, is_asked: bool) -> bytes:
     count = len(parts.output_ids)
     triples = parts.triples
     if triples is None:
         if is_asked and count:
             raise Uncached(RefusalReason.NO_LOGPROBS)
         return np.full(count, np.nan, dtype="<f4").tobytes()
+    told = meta.get("output_token_logprobs_length")
+    if read_raw(told, COUNT, RefusalReason.LOGPROB_COUNT) not in {None, len(triples)}:
+        raise Uncached(RefusalReason.LOGPROB_COUNT)
     if not count and len(triples) <= 1:
         return b""  # Where no token may be made, SGLang still reports the one it would have been.
     if len(triples) != count:
@@ -184,18 +187,21 @@ def _lenient(raw: msgspec.Raw | None) -> str | None:
 def _versions(
     meta: Mapping[str, msgspec.Raw], version: str | None, count: int
 ) -> tuple[VersionSpan, ...]:
-    """The worker's spans where they cover the output without gaps, else one of `version`."""
-    raw = meta.get("weight_versions")
-    if count and raw is not None:
-        try:
-            spans = [span for span in _SPANS.decode(raw) if span.start != span.end]
-        except UNREADABLE:
-            spans = []
-        ends = [0, *(span.end for span in spans)]
-        starts = [*(span.start for span in spans), count]
-        if ends == starts and ends == sorted(ends):
-            return tuple(VersionSpan(span.version, span.start, span.end) for span in spans)
-    return (VersionSpan(version, 0, count),) if count else ()
+    """The worker's spans; where it names none, one of `version`.
+
+    Raises:
+        Uncached: they have gaps, overlap, or do not end with the output. Which weights made which
+            token is then not known.
+    """
+    named = read_raw(meta.get("weight_versions"), _SPANS, RefusalReason.WEIGHT_VERSIONS)
+    if named is None:
+        return (VersionSpan(version, 0, count),) if count else ()
+    spans = [span for span in named if span.start != span.end]
+    ends = [0, *(span.end for span in spans)]
+    starts = [*(span.start for span in spans), count]
+    if ends != starts or ends != sorted(ends):
+        raise Uncached(RefusalReason.WEIGHT_VERSIONS)
+    return tuple(VersionSpan(span.version, span.start, span.end) for span in spans)
 
 
 def _routed_experts(item: OpenedItem) -> memoryview | None:
@@ -208,13 +214,13 @@ def _routed_experts(item: OpenedItem) -> memoryview | None:
     return quoted[1:-1] if bytes(quoted[:1]) == b'"' else quoted
 
 
-def _prompt_token_ids(item: OpenedItem, prompt_ids: NDArray[np.int32]) -> NDArray[np.int32] | None:
+def _check_prompt_ids(item: OpenedItem, prompt_ids: NDArray[np.int32]) -> None:
+    """That the prompt which an answer names, if it names one, is the one that was sent."""
     raw = item.top.get("prompt_token_ids")
     if raw is None or is_null(raw):
-        return None
+        return
     sent = prompt_ids.tolist()
     # A worker writes them as msgspec does, and to write numbers is quicker than to read them.
     is_same = bytes(memoryview(raw)) == _ENCODE(sent)
     if not is_same and read_raw(raw, IDS, RefusalReason.PROMPT_TOKEN_IDS) != sent:
         raise Uncached(RefusalReason.PROMPT_TOKEN_IDS)
-    return prompt_ids

@@ -32,9 +32,6 @@ if TYPE_CHECKING:
 
     Blobs: TypeAlias = tuple[tuple[int, int, int], ...]
 
-TOP_KEYS = frozenset({"prompt_token_ids"})
-"""Keys to be taken out that stand beside `meta_info`; all others stand in it."""
-
 # Below these sizes, setting aside costs more than it saves.
 MIN_ANSWER_BYTES = 256 * 1024
 MIN_BLOB_BYTES = 64 * 1024
@@ -116,7 +113,8 @@ def stripped(answer: OpenedAnswer, drops: Sequence[Set[str]]) -> list[bytes | me
 
     Args:
         answer: what the worker sent.
-        drops: for each item, the keys that it has only because the router asked for them.
+        drops: for each item, the keys of its `meta_info` that it has only because the router asked
+            for them.
     """
     edits: list[Edit] = []
     for item, dropped in zip(answer.items, drops, strict=False):
@@ -133,20 +131,13 @@ def _begins_array(buffer: bytes) -> bool:
 
 
 def _cuts(skeleton: bytes, item: OpenedItem, dropped: Set[str]) -> list[Edit]:
-    in_meta = item.meta is not None and not dropped.isdisjoint(item.meta)
-    in_top = not TOP_KEYS.isdisjoint(dropped) and not TOP_KEYS.isdisjoint(item.top)
-    if not in_meta and not in_top:
+    if item.meta is None or dropped.isdisjoint(item.meta):
         return []
-    if in_meta and not in_top and item.meta is not None:
-        edits = cuts_behind_others(skeleton, item.meta, dropped)
-        if edits is not None:
-            return edits
+    edits = cuts_behind_others(skeleton, item.meta, dropped)
+    if edits is not None:
+        return edits
     places = walk(skeleton, item.top, item.start)
-    edits = without(places, dropped & TOP_KEYS)
-    if in_meta and item.meta is not None:
-        inner = walk(skeleton, item.meta, places["meta_info"].start)
-        edits += without(inner, dropped - TOP_KEYS)
-    return edits
+    return without(walk(skeleton, item.meta, places["meta_info"].start), dropped)
 
 
 def _unskeletoned(edits: Iterable[Edit], blobs: Blobs) -> Iterable[Edit]:

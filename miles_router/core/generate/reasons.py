@@ -49,6 +49,7 @@ class RefusalReason(StrEnum):
     BAD_LOGPROBS = "bad_logprobs"
     LOGPROB_COUNT = "logprob_count"
     LOGPROB_IDS = "logprob_ids"
+    WEIGHT_VERSIONS = "weight_versions"
     ENCODED = "encoded"
     ANSWER_TOO_LARGE = "answer_too_large"
     UNALIGNED_TEXT = "unaligned_text"

@@ -81,7 +81,6 @@ class GenerateRequest(msgspec.Struct, frozen=True, eq=False):
         is_stream: the answer is to be streamed.
         rid: request ids as given.
         asks_logprobs: for each prompt, whether the client wants log-probabilities itself.
-        asks_prompt_ids: likewise for `prompt_token_ids`.
         asks_routed_experts: likewise for routed experts.
         routed_experts_start: first row of them that the client wants.
         sampling: one for each prompt.
@@ -96,7 +95,6 @@ class GenerateRequest(msgspec.Struct, frozen=True, eq=False):
     is_stream: bool
     rid: str | tuple[str, ...] | None
     asks_logprobs: tuple[bool, ...]
-    asks_prompt_ids: tuple[bool, ...]
     asks_routed_experts: tuple[bool, ...]
     routed_experts_start: int
     sampling: tuple[Sampling, ...]
@@ -151,7 +149,6 @@ def read_request(body: bytes) -> GenerateRequest:
         is_stream=bool(_read(members, "stream", _FLAG, RefusalReason.BAD_FIELD)),
         rid=_rid(members, prompts, is_list=is_list),
         asks_logprobs=_flags(members, "return_logprob", prompts),
-        asks_prompt_ids=_flags(members, "return_prompt_token_ids", prompts),
         asks_routed_experts=_flags(members, "return_routed_experts", prompts),
         routed_experts_start=_read(
             members, "routed_experts_start_len", _NUMBER, RefusalReason.BAD_FIELD

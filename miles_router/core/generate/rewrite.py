@@ -90,16 +90,6 @@ def rewritten(
     return _edited(request, edits, wanted)
 
 
-def with_rid(request: GenerateRequest, rids: Sequence[str]) -> bytes:
-    """The body with request ids added where it names none; else as it came.
-
-    Args:
-        request: any.
-        rids: as for `rewritten`.
-    """
-    return _edited(request, [], _wanted_rid(request, rids))
-
-
 def _written(ids: NDArray[np.int32]) -> bytes:
     """Ids as a JSON array."""
     return _written_again(ids.tobytes()) if len(ids) <= KEPT_TOKENS else _ENCODE(ids.tolist())
@@ -171,4 +161,4 @@ def _edited(request: GenerateRequest, edits: list[Edit], wanted: dict[str, bytes
             edits.append(Edit(end, end, b',"%b":%b' % (key.encode(), value)))
         elif body[place.start : place.end] != value:
             edits.append(Edit(place.start, place.end, value))
-    return b"".join(apply(memoryview(body), edits)) if edits else body
+    return b"".join(apply(memoryview(body), edits))

@@ -40,6 +40,12 @@ class SseSplitter:
         """What has come of an event that has not ended."""
         return b"".join(self._pieces)
 
+    def take_rest(self) -> list[bytes]:
+        """The same in the pieces in which it came; they are forgotten here."""
+        pieces, self._pieces = self._pieces, []
+        self._tail, self.size_bytes = b"", 0
+        return pieces
+
     def _hold(self, data: bytes, tail: bytes) -> None:
         if data:
             self._pieces.append(data)

@@ -45,6 +45,8 @@ class StreamCollector:
         self._unfinished = expected.items
         self._broken: RefusalReason | None = None
         self._is_done = False
+        self.size_bytes = 0
+        """How much is held of what was said, counted in bytes as the worker wrote them."""
 
     @property
     def holds_end(self) -> bool:
@@ -95,12 +97,13 @@ class StreamCollector:
 
     def _gather(self, index: int, item: OpenedItem) -> None:
         gathered = self._items.setdefault(index, GatheredItem())
-        was_finished = gathered.is_finished
+        was_finished, before_bytes = gathered.is_finished, gathered.size_bytes
         try:
             gathered.take(item)
         except Uncached as refused:
             self._refused.setdefault(index, refused.reason)
         self._unfinished += was_finished - gathered.is_finished
+        self.size_bytes += gathered.size_bytes - before_bytes
 
     def _judged(self, index: int) -> AnswerItem | RefusalReason:
         if index in self._refused:

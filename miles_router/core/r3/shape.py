@@ -36,6 +36,15 @@ class ExpertShape:
         """layers * top_k; None while nothing is known."""
         return self._widths.get("known")
 
+    def __str__(self) -> str:
+        """How wide rows have to be, and how that is known: for people."""
+        if self.width is None:
+            return "rows whose width is not known yet"
+        if self.layers_and_top_k is None:
+            return f"rows of {self.width} numbers, as in the first answer that had any"
+        layers, top_k = self.layers_and_top_k
+        return f"rows of {self.width} numbers, {layers} layers x {top_k} experts by config.json"
+
     def learn(self, width: int) -> None:
         """Take note that an answer had rows of `width` numbers, `width` at least 1.
 

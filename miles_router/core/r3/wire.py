@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 import msgspec
 import numpy as np
 
-from miles_router.core.r3.block import DTYPES, Dtype, InvalidR3, MemoryPayload, Payload, R3Block
+from miles_router.core.r3.block import DTYPES, Dtype, InvalidR3, Payload, R3Block
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -81,10 +81,6 @@ class DecodedR3:
         """A block whose bytes, those of `data`, are kept by `payload`."""
         return R3Block(self.start, self.rows, self.width, self.dtype, payload)
 
-    def in_memory(self) -> R3Block:
-        """A block that keeps a copy of `data` in memory."""
-        return self.block(MemoryPayload(self.values.tobytes()))
-
 
 def decode_block(
     encoded: memoryview | bytes,
@@ -143,12 +139,10 @@ def _read_layout(ints: int, rows: int, all_rows: int, known: int | None) -> tupl
     if not fitting:
         raise InvalidR3("bad_length", f"{ints} numbers are neither {rows} nor {all_rows} rows")
     if known is not None:
+        widths = " or ".join(str(width) for width, _ in fitting)
         fitting = [reading for reading in fitting if reading[0] == known]
         if not fitting:
-            raise InvalidR3(
-                "width_changed",
-                f"{ints} numbers are neither {rows} nor {all_rows} rows of {known}",
-            )
+            raise InvalidR3("width_changed", f"{ints} numbers are rows of {widths}, not of {known}")
     if len(fitting) > 1:
         raise InvalidR3("ambiguous", f"{ints} numbers may be {rows} or {all_rows} rows")
     return fitting[0]

@@ -127,6 +127,15 @@ def may_be_cut(turn: Turn, depth: int) -> bool:
     return turn.visible.end - depth <= CUT_TOKENS and not turn.shown_behind(depth).strip()
 
 
+def is_in_tail(turn: Turn, depth: int) -> bool:
+    """Whether the invisible tail of `turn` would be cut behind `depth` tokens: it never is.
+
+    Its client does not know it: a text that only begins like it (`\\nTool` like a stop string
+    `\\nUser`) does not mean it.
+    """
+    return turn.visible.end < depth < turn.end and bool(turn.tail_behind(depth))
+
+
 class Wanted:
     """Whose turns count.
 
@@ -145,22 +154,18 @@ class Wanted:
 
     def newest(self, marks: Marks) -> Turn | None:
         """The newest turn that counts; None if none does."""
-        own = self._own(marks)
+        own = self.own(marks)
         return own[-1] if own else None
 
     def newest_cut(self, marks: Marks, depth: int) -> Turn | None:
         """The newest turn that counts and whose answer may be continued from `depth`, cut there."""
-        own = self._own(marks)
-        if self._may_cut_anywhere:
-            return own[-1] if own else None
-        asked = islice(reversed(own), ASKED_CUTS)
-        return next((turn for turn in asked if may_be_cut(turn, depth)), None)
+        for turn in islice(reversed(self.own(marks)), ASKED_CUTS):
+            if (self._may_cut_anywhere or may_be_cut(turn, depth)) and not is_in_tail(turn, depth):
+                return turn
+        return None
 
-    def count(self, marks: Marks) -> int:
-        """How many turns count."""
-        return len(self._own(marks))
-
-    def _own(self, marks: Marks) -> Sequence[Turn]:
+    def own(self, marks: Marks) -> Sequence[Turn]:
+        """The turns that count, the newest last."""
         if self._among is not None:
             return self._chosen(marks, self._among)
         if isinstance(marks, Crowd):

@@ -10,6 +10,10 @@ cannot tell apart. Tokens that show nothing belong to the text behind them, unle
 answer: samples of one prompt would otherwise begin with each other's first invisible tokens. So
 where a cut falls does not depend on where nodes happen to end.
 
+A walk may be kept to the paths of some turns. It follows a bounded number of branches: where more
+spell the text, at each fork those that the newest turns produced. What is found is there all the
+same; but another branch may agree further, and not all places are told where the text stands.
+
 Nothing here changes the tree. The cost grows with the length of what agrees and with the branches
 that spell it, not with the size of the tree.
 """
@@ -17,7 +21,7 @@ that spell it, not with the size of the tree.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
 import msgspec
 import numpy as np
@@ -27,14 +31,19 @@ from miles_router.core.radix.node import first_text
 from miles_router.core.radix.tree import shared_bytes
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
-
     from numpy.typing import NDArray
 
-    from miles_router.core.radix.marks import Marks, Wanted
+    from miles_router.core.radix.marks import Wanted
     from miles_router.core.radix.node import Node
     from miles_router.core.radix.run import TokenRun
     from miles_router.core.trajectory.turn import Turn
+
+# The nodes that a walk may enter: each with those of its children that it may enter.
+Within: TypeAlias = "dict[Node, list[Node]]"
+
+# So many branches beside the first are followed; a walk through them takes 1 to 5 ms. Samples have
+# few texts in common, and those in few spellings; of one letter repeated there may be thousands.
+MAX_FORKS = 128
 
 
 class Made(msgspec.Struct, frozen=True):
@@ -73,14 +82,12 @@ class Match:
         whole: behind the last token that shows text where all of it is spelled, one place on each
             branch, with what is `made` there.
         stops: nodes that end where the text does.
-        cut_ends: turns whose text is the whole text, and ends inside a token.
     """
 
     furthest: Place
     made: Made | None = None
     whole: list[tuple[Place, Made | None]] = field(default_factory=list)
     stops: list[Node] = field(default_factory=list)
-    cut_ends: list[Marks] = field(default_factory=list)
     _rank: tuple[int, int, bool, int] = (-1, -1, False, -1)
 
     def judge(self, place: Place, made: Made | None) -> None:
@@ -109,11 +116,19 @@ class _Branch(NamedTuple):
     silent: Made | None
 
 
-def match_text(root: Node, text: bytes, wanted: Wanted) -> Match:
-    """Find `text` (UTF-8) below `root`. `wanted`: whose produced tokens may be continued."""
+def match_text(root: Node, text: bytes, wanted: Wanted, within: Within | None = None) -> Match:
+    """Find `text` (UTF-8) below `root`.
+
+    Args:
+        root: of a tree.
+        text: what is looked for.
+        wanted: whose produced tokens may be continued.
+        within: where to look; None: everywhere.
+    """
     start = Place(root, 0, 0)
     found = Match(start)
     branches = [_Branch(root, start, None, None)]
+    forks_left = MAX_FORKS
     while branches:
         branch = branches.pop()
         node, position, goes_on = branch.node, branch.place.size_bytes, False
@@ -121,38 +136,61 @@ def match_text(root: Node, text: bytes, wanted: Wanted) -> Match:
             found.stops.append(node)
             if node.run.text or node is root:  # else the node above has noted it
                 found.whole.append((branch.place, branch.made))
-        elif node.cut_ends:
-            size = len(text) - position
-            found.cut_ends += _cut_ends(node, text, position, ((size, True), (size, False)))
-        for child in children_that_may_follow(node, text, position):
-            if text.startswith(child.run.text, position):
-                branches.append(_through(branch, child, text, wanted))
-                goes_on = goes_on or bool(child.run.text)
+        following = _following(node, text, position, within)
+        if len(following) > 1:
+            if len(following) - 1 > forks_left:
+                following = _newest_first(following, wanted)[: 1 + forks_left]
+            forks_left -= len(following) - 1
+        for child, agreed in following:
+            if agreed < len(child.run.text):
+                _into(found, branch, child, agreed, text, wanted)
             else:
-                _into(found, branch, child, text, wanted)
+                branches.append(_through(branch, child, text, wanted))
+                goes_on = goes_on or bool(agreed)
         if not goes_on:  # else what comes of it is better
             found.judge(branch.place, branch.made)
     return found
 
 
-def _cut_ends(
-    node: Node, text: bytes, position: int, keys: Iterable[tuple[int, bool]]
-) -> Iterator[Marks]:
-    """Turns whose text ends inside the tokens behind `node`, and agrees up to there."""
-    for key in keys:
-        marks = node.cut_ends.get(key, {}).get(text[position : position + key[0]])
-        if marks is not None:
-            yield marks
+def _following(
+    node: Node, text: bytes, position: int, within: Within | None
+) -> list[tuple[Node, int]]:
+    """The children that agree with `text` at `position`, and how many bytes of theirs do.
+
+    All of the text of a child agrees, or some of it.
+    """
+    if within is None:
+        children = children_that_may_follow(node, text, position)
+    else:
+        children = within.get(node, ())
+    found = []
+    for child in children:
+        run = child.run
+        if text.startswith(run.text, position):
+            found.append((child, len(run.text)))
+        elif text.startswith(first_text(run), position):
+            agreed = shared_bytes(run.text, text, position)
+            if agreed:
+                found.append((child, agreed))
+    return found
+
+
+def _newest_first(following: list[tuple[Node, int]], wanted: Wanted) -> list[tuple[Node, int]]:
+    """Those come first whose tokens the newest turns produced, of all that count."""
+
+    def newest_number(one: tuple[Node, int]) -> int:
+        turn = wanted.newest(one[0].makers)
+        return -1 if turn is None else turn.number
+
+    return sorted(following, key=newest_number, reverse=True)
 
 
 def _ended(node: Node, text: bytes, position: int, wanted: Wanted) -> Turn | None:
     """The newest turn whose whole answer agrees, and whose tokens that show text end here."""
-    if node.cut_ends:
-        keys = sorted((key for key in node.cut_ends if key[1]), reverse=True)
-        for marks in _cut_ends(node, text, position, keys):
-            turn = wanted.newest(marks)
-            if turn is not None:
-                return turn
+    for size in sorted(node.cut_ends, reverse=True) if node.cut_ends else ():
+        turn = wanted.newest(node.cut_ends[size].get(text[position : position + size], ()))
+        if turn is not None:
+            return turn
     return wanted.newest(node.answers) if node.answers else None
 
 
@@ -167,23 +205,25 @@ def _through(branch: _Branch, child: Node, text: bytes, wanted: Wanted) -> _Bran
     turn = _ended(child, text, place.size_bytes, wanted)
     if turn is not None:
         return _Branch(child, place, Made(turn, child, child.end, place.size_bytes, True), None)
-    turn = wanted.newest_cut(child.makers, place.depth) if child.makers else None
-    if turn is not None:
+    if child.makers:
         if run.text:
-            made = Made(turn, child, place.depth, place.size_bytes)
+            made = _cut(child, place, place.depth, wanted) or made
         if place.depth < child.end:
-            silent = Made(turn, child, child.end, place.size_bytes)
+            silent = _cut(child, place, child.end, wanted) or silent
     return _Branch(child, place, made, silent)
 
 
-def _into(found: Match, branch: _Branch, child: Node, text: bytes, wanted: Wanted) -> None:
-    """Judge what agrees of `child`, which is not all of it."""
+def _cut(child: Node, place: Place, depth: int, wanted: Wanted) -> Made | None:
+    """What is made of `child` up to `depth`, where its answers are cut there."""
+    turn = wanted.newest_cut(child.makers, depth)
+    return None if turn is None else Made(turn, child, depth, place.size_bytes)
+
+
+def _into(
+    found: Match, branch: _Branch, child: Node, agreed: int, text: bytes, wanted: Wanted
+) -> None:
+    """Judge the first `agreed` bytes of `child`, which are not all of it."""
     position, run = branch.place.size_bytes, child.run
-    if not text.startswith(first_text(run), position):
-        return
-    agreed = shared_bytes(run.text, text, position)
-    if not agreed:
-        return
     ends = run.ends()
     # The token at this place is the first that shows more than what agrees; the one before agrees.
     tokens = int(np.searchsorted(ends, agreed, side="right"))
@@ -193,10 +233,7 @@ def _into(found: Match, branch: _Branch, child: Node, text: bytes, wanted: Wante
     # Tokens that show nothing do not end a cut: go back behind the last one that shows text.
     tokens = int(np.searchsorted(ends, shown, side="left")) + 1
     place = Place(child, child.start + tokens, position + shown)
-    turn = wanted.newest_cut(child.makers, place.depth)
-    made = branch.silent or branch.made
-    if turn is not None:
-        made = Made(turn, child, place.depth, place.size_bytes)
+    made = _cut(child, place, place.depth, wanted) or branch.silent or branch.made
     found.judge(place, made)
     if place.size_bytes == len(text):
         found.whole.append((place, made))

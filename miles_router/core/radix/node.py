@@ -23,7 +23,7 @@ NODE_BYTES = 400
 CUT_END_BYTES = 500
 
 Kind: TypeAlias = Literal["makers", "answers", "ends"]
-CutEnds: TypeAlias = "dict[tuple[int, bool], dict[bytes, Marks]]"
+CutEnds: TypeAlias = "dict[int, dict[bytes, Marks]]"
 
 # Shared by all nodes that have none; never changed.
 NO_CUT_ENDS: CutEnds = {}
@@ -55,11 +55,10 @@ class Node:
         self.answers: Marks = ()
         """Turns whose answer shows text, and shows it up to here."""
         self.ends: Marks = ()
-        """Other turns with all of whose text one comes here: they show nothing of their own, or
-        here ends their tail."""
+        """Turns whose answer shows nothing: their prompts end here."""
         self.cut_ends: CutEnds = NO_CUT_ENDS
-        """Turns whose text ends inside the tokens that follow: by the size of what is shown of
-        those, and whether tokens before show text too; then by what is shown."""
+        """Turns whose answer shows text, and ends inside the tokens that follow: by the size of
+        what is shown of those; then by what is shown."""
         self.mark_bytes = 0
         """What the turns noted here are accounted for."""
         self.holds = 0
@@ -92,20 +91,20 @@ class Node:
         setattr(self, kind, marks)
         return self._grow(size_bytes_of(marks) - size)
 
-    def note_cut(self, partial: bytes, shows_text: bool, turn: Turn) -> int:
+    def note_cut(self, partial: bytes, turn: Turn) -> int:
         """Note a turn whose text ends with `partial` of what follows; returns as `note`."""
         if self.cut_ends is NO_CUT_ENDS:
             self.cut_ends = {}
-        listed = self.cut_ends.setdefault((len(partial), shows_text), {})
+        listed = self.cut_ends.setdefault(len(partial), {})
         grows = 0 if partial in listed else CUT_END_BYTES
         marks = listed.get(partial, ())
         grows -= size_bytes_of(marks)
         listed[partial] = with_turn(marks, turn)
         return self._grow(grows + size_bytes_of(listed[partial]))
 
-    def strike_cut(self, partial: bytes, shows_text: bool, turn: Turn) -> int:
+    def strike_cut(self, partial: bytes, turn: Turn) -> int:
         """Take out what `note_cut` noted; returns as `note`."""
-        listed = self.cut_ends[len(partial), shows_text]
+        listed = self.cut_ends[len(partial)]
         size = size_bytes_of(listed[partial])
         marks = without_turn(listed[partial], turn)
         if len(marks):
@@ -113,7 +112,7 @@ class Node:
             return self._grow(size_bytes_of(marks) - size)
         del listed[partial]
         if not listed:
-            del self.cut_ends[len(partial), shows_text]
+            del self.cut_ends[len(partial)]
         if not self.cut_ends:
             self.cut_ends = NO_CUT_ENDS
         return self._grow(-size - CUT_END_BYTES)

@@ -94,16 +94,6 @@ class Tree:
             node = parent
 
 
-def path_to(node: Node) -> list[Node]:
-    """The nodes from the root, which is left out, to `node`."""
-    path = []
-    while node.parent is not None:
-        path.append(node)
-        node = node.parent
-    path.reverse()
-    return path
-
-
 def run_between(node: Node, start: int, end: int) -> TokenRun:
     """Tokens [start, end) of the path to `node`."""
     parts = []

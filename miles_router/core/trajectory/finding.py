@@ -3,8 +3,8 @@
 A prompt is continued from the last token that a worker produced and that its text agrees with;
 everything behind is tokenized by itself, because ids of prompt text that were cut out of a longer
 text are not those that a worker would have made. Where an equal prompt was tokenized before, its
-tokens are taken. With a session key only turns of that session are continued; without one, any
-turn of the namespace (that is how samples of one prompt share it).
+tokens are taken. With a session key only turns of that session are continued, and are looked for by
+themselves; without one, any turn of the namespace (that is how samples of one prompt share it).
 """
 
 from __future__ import annotations
@@ -15,13 +15,14 @@ from typing import TYPE_CHECKING
 from miles_router.core.radix.marks import Wanted
 from miles_router.core.radix.match import match_ids, match_text
 from miles_router.core.radix.tree import run_between
+from miles_router.core.trajectory.paths import session_paths
 from miles_router.core.trajectory.turn import Prompt
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from miles_router.core.radix.match import Made
+    from miles_router.core.radix.match import Made, Match
     from miles_router.core.radix.node import Node
     from miles_router.core.trajectory.namespace import Namespace
     from miles_router.core.trajectory.turn import Turn
@@ -33,7 +34,17 @@ ASKED = 16
 
 def find_prompt(namespace: Namespace, text: bytes, session: str | None) -> Prompt:
     """How the text of a request begins. Where it ends with an answer, no invisible tail follows."""
-    found = match_text(namespace.tree.root, text, Wanted(session))
+    root, wanted = namespace.tree.root, Wanted(session)
+    paths = None if session is None else session_paths(namespace, session)
+    if paths is not None:
+        own = match_text(root, text, wanted, paths)
+        if own.made is not None:
+            return _prompt(own, text)
+        wanted = Wanted(among=())  # nothing to continue; but others may have had this very prompt
+    return _prompt(match_text(root, text, wanted), text)
+
+
+def _prompt(found: Match, text: bytes) -> Prompt:
     made = found.made
     for node in islice(found.stops, ASKED):
         turn = _same_prompt(node, made)

@@ -3,8 +3,9 @@
 Nothing in one namespace can be reached from another. This file keeps tree, turns and indexes
 consistent; when a turn has to go is decided in `store`.
 
-Invariant: a turn is in the tree, in its index by rid and in the `makers` of exactly the nodes that
-hold its output.
+Invariant: a turn is in the tree, in its indexes by rid and by text, and in the `makers` of exactly
+the nodes that hold its output. From each turn of a session its later turns lead to the last one of
+a trajectory of that session, or to an orphan.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from typing import TYPE_CHECKING
 from miles_router.core.radix.marks import with_turn, without_turn
 from miles_router.core.radix.tree import Tree, run_between
 from miles_router.core.trajectory.digest import EMPTY_DIGEST, extend_digest
+from miles_router.core.trajectory.text_index import TextIndex
 from miles_router.core.trajectory.turn import NewTurn, Turn
 
 if TYPE_CHECKING:
@@ -28,10 +30,18 @@ class Namespace:
     def __init__(self, tenant: str) -> None:
         self.tenant = tenant
         self.tree = Tree()
+        self.texts = TextIndex()
         self.by_rid: dict[str, Marks] = {}  # as a rule one turn
         self.trajectories: dict[str, Trajectory] = {}  # by id, in order of creation
         self.of_session: dict[str, dict[str, Trajectory]] = {}
+        # By session: the last turns of trajectories that were given up, while they are stored.
+        self.orphans: dict[str | None, dict[Turn, None]] = {}
         self.turns = 0
+
+    @property
+    def size_bytes(self) -> int:
+        """Of the tree and of the index by text."""
+        return self.tree.size_bytes + self.texts.size_bytes
 
     def add_turn(self, new: NewTurn, number: int) -> Turn:
         """Put a turn into the tree. Its parent, if any, is in it."""
@@ -67,6 +77,7 @@ class Namespace:
         visible.holds += 1
         alone = (turn,)
         tree.size_bytes += _mark(turn, alone)
+        self.texts.add(turn, tail_text(turn), alone)
         if new.parent is not None:
             new.parent.holders += 1
             new.parent.later = with_turn(new.parent.later, turn, alone)
@@ -78,6 +89,7 @@ class Namespace:
     def remove_turn(self, turn: Turn) -> None:
         """Take a turn out; nothing continues it. Tokens that no other turn needs go with it."""
         self.tree.size_bytes += _unmark(turn)
+        self.texts.remove(turn, tail_text(turn))
         if turn.rid is not None:
             others = without_turn(self.by_rid.pop(turn.rid), turn)
             if others:
@@ -116,20 +128,31 @@ class Namespace:
             if not listed:
                 del self.of_session[trajectory.session]
 
+    def add_orphan(self, turn: Turn) -> None:
+        """Note a stored turn whose trajectory was given up, and that was its last one."""
+        self.orphans.setdefault(turn.session, {})[turn] = None
+
+    def remove_orphan(self, turn: Turn) -> None:
+        """Forget one that is noted."""
+        listed = self.orphans[turn.session]
+        del listed[turn]
+        if not listed:
+            del self.orphans[turn.session]
+
 
 def _mark(turn: Turn, alone: tuple[Turn]) -> int:
-    """Note `turn` where its text ends, and at the nodes that hold its output.
+    """Note `turn` where its answer ends, and at the nodes that hold its output.
 
     Returns:
         By how many bytes that grows the nodes.
     """
-    visible, node = turn.visible, turn.node
-    if turn.partial:
-        grown = visible.note_cut(turn.partial, shows_text(turn), turn)
+    visible, node, grown = turn.visible, turn.node, 0
+    if not shows_text(turn):
+        grown += 0 if turn.partial else visible.note("ends", turn, alone)
+    elif turn.partial:
+        grown += visible.note_cut(turn.partial, turn)
     else:
-        grown = visible.note("answers" if shows_text(turn) else "ends", turn, alone)
-    if tail_text(turn) != turn.partial:
-        grown += node.note("ends", turn, alone)
+        grown += visible.note("answers", turn, alone)
     while node.end > turn.prompt_end:
         grown += node.note("makers", turn, alone)
         assert node.parent is not None, "the root ends at 0"
@@ -139,13 +162,13 @@ def _mark(turn: Turn, alone: tuple[Turn]) -> int:
 
 def _unmark(turn: Turn) -> int:
     """Strike what `_mark` noted; returns as it does."""
-    visible, node = turn.visible, turn.node
-    if turn.partial:
-        grown = visible.strike_cut(turn.partial, shows_text(turn), turn)
+    visible, node, grown = turn.visible, turn.node, 0
+    if not shows_text(turn):
+        grown += 0 if turn.partial else visible.strike("ends", turn)
+    elif turn.partial:
+        grown += visible.strike_cut(turn.partial, turn)
     else:
-        grown = visible.strike("answers" if shows_text(turn) else "ends", turn)
-    if tail_text(turn) != turn.partial:
-        grown += node.strike("ends", turn)
+        grown += visible.strike("answers", turn)
     while node.end > turn.prompt_end:
         grown += node.strike("makers", turn)
         assert node.parent is not None, "the root ends at 0"

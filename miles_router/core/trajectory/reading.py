@@ -10,6 +10,7 @@ Invariant: tokens, mask and log-probabilities are equally long, and the spans co
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
@@ -18,6 +19,7 @@ from miles_router.core.radix.marks import Wanted
 from miles_router.core.radix.match import Place, match_text
 from miles_router.core.radix.tree import run_between
 from miles_router.core.trajectory.digest import digest_of
+from miles_router.core.trajectory.paths import paths_to, paths_to_few, session_turns
 from miles_router.core.trajectory.trajectory import chain_of
 
 if TYPE_CHECKING:
@@ -63,8 +65,8 @@ class Reading:
         turns: what produced them, each continuing the one before it.
         path_tokens: so many of the tokens, from the first on, are on the path of the last of
             `turns`; those behind need not be.
-        candidates: how many stored turns have this very text; where none does, in how many ways it
-            stands in their prompts and answers.
+        candidates: how many stored turns end with this very text; where none does, in how many
+            ways it stands in their prompts and answers, as far as the walk has come.
         matched_bytes: how much of the text that was asked for is known.
         rest: text behind it that no worker has seen; its tokens are not in here.
     """
@@ -193,29 +195,60 @@ def read_text(
     With `session` or `rid`, only turns of that session, or that continue (or are) that request.
     """
     among = None if rid is None else namespace.turns_since(rid)
-    wanted = Wanted(session, among)
-    found = match_text(namespace.tree.root, text, wanted)
-    marks = [*found.cut_ends]
-    for node in found.stops:
-        marks += (node.answers, node.ends)
-    newest = [turn for turn in map(wanted.newest, marks) if turn is not None]
-    if newest:
-        turn = max(newest, key=lambda one: one.number)
-        candidates = sum(map(wanted.count, marks))
-        return replace(read_turn(turn), candidates=candidates, matched_bytes=len(text))
-    reason = gone.reason(namespace.tenant, digest_of(text))
+    wanted, digest = Wanted(session, among), digest_of(text)
+    ending = wanted.own(namespace.texts.of(digest))
+    for turn in reversed(ending):
+        if _ends_with(turn, text):
+            return replace(read_turn(turn), candidates=len(ending), matched_bytes=len(text))
+    reason = gone.reason(namespace.tenant, digest)
+    is_named = session is not None or rid is not None
+    found = _look(namespace, text, wanted, session, among)
     # Whose turn it was that went is not known: what is the caller's own is no guess.
-    is_told = reason is not None and session is None and rid is None
-    seen = [] if is_told else _seen(namespace, found, session, among)
+    seen = [] if reason is not None and not is_named else _seen(found)
     if seen:
         place, made = max(seen, key=_rank)
         reading = _read_place(place, made)
         return replace(reading, candidates=len(seen), matched_bytes=len(text))
     last = found.made
     if reason is not None or last is None:
+        if is_named:  # how far it is known to anyone
+            found = match_text(namespace.tree.root, text, wanted)
         return Missing(found.furthest.size_bytes, reason)
     reading = _read_place(Place(last.node, last.depth, last.size_bytes), last)
     return replace(reading, matched_bytes=last.size_bytes, rest=text[last.size_bytes :])
+
+
+def _ends_with(turn: Turn, text: bytes) -> bool:
+    """Whether `text` is all of the turn's, with its tail spelled out or without."""
+    return text_of(turn) == text or run_between(turn.node, 0, turn.end).text == text
+
+
+def _look(
+    namespace: Namespace,
+    text: bytes,
+    wanted: Wanted,
+    session: str | None,
+    among: list[Turn] | None,
+) -> Match:
+    """Where the text is found among the turns that the caller means."""
+    root = namespace.tree.root
+    if session is None and among is None:
+        return match_text(root, text, wanted)
+    meant = partial(_meant, namespace, session, among)
+    paths = paths_to_few(meant())
+    found = match_text(root, text, wanted, paths)
+    if paths is None and found.whole:
+        own = paths_to(meant())
+        found.whole = [(place, made) for place, made in found.whole if place.node in own]
+    return found
+
+
+def _meant(namespace: Namespace, session: str | None, among: list[Turn] | None) -> Iterable[Turn]:
+    """The turns of `among` that are of the session; without `among` all of the session's."""
+    if among is not None:
+        return (turn for turn in among if session in {None, turn.session})
+    assert session is not None, "one of both is named"
+    return session_turns(namespace, session)
 
 
 def _read_place(place: Place, made: Made | None) -> Reading:
@@ -230,30 +263,6 @@ def _rank(found: tuple[Place, Made | None]) -> tuple[int, int]:
     return (-1, -1) if made is None else (made.size_bytes, made.turn.number)
 
 
-def _seen(
-    namespace: Namespace, found: Match, session: str | None, among: list[Turn] | None
-) -> list[tuple[Place, Made | None]]:
-    """Where a turn that the caller means has the whole text in its prompt or its answer."""
-    whole = [(place, made) for place, made in found.whole if place.depth]
-    if not whole or (session is None and among is None):
-        return whole
-    nodes: set[Node] = set()
-    for turn in _meant(namespace, session, among):
-        node = turn.node
-        while node.parent is not None and node not in nodes:
-            nodes.add(node)
-            node = node.parent
-    return [(place, made) for place, made in whole if place.node in nodes]
-
-
-def _meant(namespace: Namespace, session: str | None, among: list[Turn] | None) -> Iterable[Turn]:
-    """The turns of `among` that are of the session; without `among` those of its trajectories."""
-    if among is not None:
-        return (turn for turn in among if session in {None, turn.session})
-    turns: set[Turn] = set()
-    for trajectory in namespace.of_session.get(session or "", {}).values():
-        turn: Turn | None = trajectory.tip
-        while turn is not None and turn not in turns:
-            turns.add(turn)
-            turn = turn.parent
-    return turns
+def _seen(found: Match) -> list[tuple[Place, Made | None]]:
+    """Where the whole text stands in prompts and answers, and is any."""
+    return [(place, made) for place, made in found.whole if place.depth]

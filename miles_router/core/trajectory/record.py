@@ -1,7 +1,7 @@
 """What the journal says about turns, as bytes: records, their frames, and how a segment is read.
 
-A segment is a row of frames: a header, then turns and removals in the order in which they happened.
-A turn is alive from its record on until a removal that comes after it names its number. A frame is
+A segment is a row of frames: a header, then turns and what became of them, as it happened. A turn
+is alive from its record on until a removal that comes after it names its number. A frame is
 
     4 bytes magic | u32 length of the payload | u32 CRC-32 of length and payload | payload (msgpack)
 
@@ -140,6 +140,12 @@ class RemovalRecord(msgspec.Struct, frozen=True, array_like=True, tag="removal")
     numbers: list[int]
 
 
+class OrphanRecord(msgspec.Struct, frozen=True, array_like=True, tag="orphan"):
+    """No trajectory ends with these turns any more: theirs are gone, and others continue them."""
+
+    numbers: list[int]
+
+
 class SegmentHeader(msgspec.Struct, frozen=True, array_like=True, tag="header"):
     """First record of a segment: who can read it. `fingerprint`: of the tokenizer."""
 
@@ -161,8 +167,8 @@ class TurnHead(msgspec.Struct, frozen=True, array_like=True, tag="turn"):
     number: int
 
 
-Record = TurnRecord | RemovalRecord
-Head = TurnHead | RemovalRecord
+Record = TurnRecord | RemovalRecord | OrphanRecord
+Head = TurnHead | RemovalRecord | OrphanRecord
 RecordT = TypeVar("RecordT")
 
 
@@ -223,10 +229,7 @@ class FrameReader:
         self._raw, self._data = data, memoryview(data)
         self.end = 0
         self.torn: TornAt | None = None
-        self.header: SegmentHeader | None = None
-        for _offset, header in self._read(_HEADERS):
-            self.header = header
-            break
+        self.header = next((header for _offset, header in self._read(_HEADERS)), None)
 
     def heads(self) -> Iterator[tuple[int, Head]]:
         """Offset and record of each frame behind the header; of a turn only its number."""

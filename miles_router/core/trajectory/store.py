@@ -2,12 +2,13 @@
 
 One budget in bytes bounds tokens, texts, turns and their indexes; another one routed experts. What
 goes is a whole trajectory, the one not continued for longest first; turns that others still
-continue stay. Removal is done turn by turn, so that callers can stop between two of them. Times are
-seconds of one clock, given by callers. What callers have to do outside (journal, files) is handed
-over by `take_removed` and `take_freed`.
+continue stay. Removal is done turn by turn, so that callers can stop between two of them. The last
+turn of what was given up is an orphan for as long as it is stored: no trajectory ends with it, also
+not after a restart. Times are seconds of one clock, given by callers. What callers have to do
+outside (journal, files) is handed over by `take_removed`, `take_orphaned` and `take_freed`.
 
 Invariant: after `add`, `size_bytes` is within the budget unless requests in flight hold what is
-above it; it is the sum over all trees, turns and trajectories.
+above it; it is the sum over all namespaces, turns, trajectories and orphans.
 """
 
 from __future__ import annotations
@@ -16,10 +17,10 @@ from collections import Counter, OrderedDict, deque
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from miles_router.core.trajectory.digest import extend_digest
 from miles_router.core.trajectory.gone import Gone
 from miles_router.core.trajectory.namespace import Namespace, tail_text
-from miles_router.core.trajectory.trajectory import TRAJECTORY_BYTES, Trajectory
+from miles_router.core.trajectory.text_index import digests_of
+from miles_router.core.trajectory.trajectory import ORPHAN_BYTES, TRAJECTORY_BYTES, Trajectory
 from miles_router.core.trajectory.turn import check_turn
 from miles_router.core.trajectory.usage import Usage
 
@@ -66,6 +67,7 @@ class TrajectoryStore:
         self._with_r3: OrderedDict[Turn, None] = OrderedDict()  # oldest first
         self._doomed: deque[tuple[Turn, str]] = deque()
         self._removed: list[int] = []
+        self._orphaned: dict[int, None] = {}
         self._freed: list[Payload] = []
 
     @property
@@ -129,11 +131,11 @@ class TrajectoryStore:
         namespace = self.namespaces.get(tenant)
         if namespace is None:
             namespace = self.namespaces[tenant] = Namespace(tenant)
-        before = namespace.tree.size_bytes
+        before = namespace.size_bytes
         number = self._last_number + 1 if number is None else number
         self._last_number = max(number, self._last_number)
         turn = namespace.add_turn(new, number)
-        self.size_bytes += namespace.tree.size_bytes - before + turn.size_bytes
+        self.size_bytes += namespace.size_bytes - before + turn.size_bytes
         if turn.r3 is not None:
             self.r3_size_bytes += turn.r3.size_bytes
             self._with_r3[turn] = None
@@ -166,6 +168,7 @@ class TrajectoryStore:
             trajectory.tip.trajectory = None
             trajectory.tip = turn
             trajectory.used_at = now
+            turn.is_heir = True
         self._usage.add(trajectory)
         turn.trajectory = trajectory
 
@@ -187,13 +190,27 @@ class TrajectoryStore:
 
     def evict(self, trajectory: Trajectory, reason: str) -> None:
         """Give up a trajectory; its turns go with the next steps of `remove_one`."""
-        namespace = trajectory.namespace
+        self.gone.add(trajectory.namespace.tenant, trajectory.id, reason)
+        self._give_up(trajectory, reason)
+
+    def orphan(self, turn: Turn) -> None:
+        """No trajectory ends with `turn`: so it was before a restart. It goes unless it is held."""
+        if turn.trajectory is not None:
+            self._give_up(turn.trajectory, "evicted")
+
+    def _give_up(self, trajectory: Trajectory, reason: str) -> None:
+        tip = trajectory.tip
         self._usage.remove(trajectory)
-        namespace.remove_trajectory(trajectory)
+        trajectory.namespace.remove_trajectory(trajectory)
         self.size_bytes -= TRAJECTORY_BYTES
-        trajectory.tip.trajectory = None
-        self.gone.add(namespace.tenant, trajectory.id, reason)
-        self._doomed.append((trajectory.tip, reason))
+        tip.trajectory = None
+        self._note_orphan(tip)
+        self._doomed.append((tip, reason))
+
+    def _note_orphan(self, turn: Turn) -> None:
+        self.namespaces[turn.tenant].add_orphan(turn)
+        self.size_bytes += ORPHAN_BYTES
+        self._orphaned[turn.number] = None
 
     def remove_one(self) -> bool:
         """Remove one turn of what was given up; False if there is none left."""
@@ -209,26 +226,30 @@ class TrajectoryStore:
         return False
 
     def _remove(self, turn: Turn, reason: str) -> None:
+        """Remove a turn that nothing holds: an orphan, for no later turn went on with it."""
         namespace = self.namespaces[turn.tenant]
-        before, tail = namespace.tree.size_bytes, tail_text(turn)
+        before, digests = namespace.size_bytes, digests_of(turn, tail_text(turn))
+        namespace.remove_orphan(turn)
         namespace.remove_turn(turn)
-        self.size_bytes -= before - namespace.tree.size_bytes + turn.size_bytes
+        self.size_bytes -= before - namespace.size_bytes + turn.size_bytes + ORPHAN_BYTES
         if turn.r3 is not None:
             self.drop_r3(turn, reason)
         self.turns_removed[reason] += 1
         self._removed.append(turn.number)
-        self.gone.add(turn.tenant, extend_digest(turn.text_digest, turn.partial), reason)
-        if tail:
-            self.gone.add(turn.tenant, extend_digest(turn.text_digest, tail), reason)
+        self._orphaned.pop(turn.number, None)
+        for digest in digests:
+            self.gone.add(turn.tenant, digest, reason)
+        if turn.is_heir and turn.parent is not None:
+            self._note_orphan(turn.parent)
 
     def drop_r3(self, turn: Turn, reason: str) -> None:
-        """Take the routed experts from a turn."""
+        """Take the routed experts from a turn; `reason`: the word that its readers are told."""
         assert turn.r3 is not None, "there is something to take"
         self.r3_size_bytes -= turn.r3.size_bytes
         self._freed.append(turn.r3.payload)
         self.r3_removed[reason] += 1
         del self._with_r3[turn]
-        turn.r3, turn.r3_missing = None, "evicted"
+        turn.r3, turn.r3_missing = None, reason
 
     def _enforce(self) -> None:
         """Get back into the budgets."""
@@ -259,10 +280,15 @@ class TrajectoryStore:
         taken, self._removed = self._removed, []
         return taken
 
+    def take_orphaned(self) -> list[int]:
+        """Numbers of the turns that became orphans since the last call, and are stored still."""
+        taken, self._orphaned = self._orphaned, {}
+        return list(taken)
+
     @property
     def has_removed(self) -> bool:
-        """Whether `take_removed` or `take_freed` has something to give."""
-        return bool(self._removed or self._freed)
+        """Whether one of the three has something to give."""
+        return bool(self._removed or self._orphaned or self._freed)
 
     def take_freed(self) -> list[Payload]:
         """Routed experts that nobody needs since the last call; the caller discards them."""

@@ -111,12 +111,13 @@ class Turn:
     versions: tuple[VersionSpan, ...]
     finish: str
     r3: R3Block | None
-    r3_missing: str
+    r3_missing: str  # as in NewTurn; where they were taken away, for what: `evicted`, `lost`
     text_digest: int  # of the visible text without `partial`; see `digest`
     weight_version: str | None  # that made the newest tokens of it and the turns before it
     holders: int = 0  # later turns that continue this one, and requests in flight that will
     later: Marks = ()  # turns that continue this one
     trajectory: Trajectory | None = None  # whose last turn this is
+    is_heir: bool = False  # it went on with the trajectory of the turn before it
     leaves_for: str = ""  # why it goes once nothing holds it
     is_stored: bool = True  # False once it has been removed
 
@@ -128,6 +129,10 @@ class Turn:
     def shown_behind(self, depth: int) -> bytes:
         """What the client's text shows of this turn behind its first `depth` tokens."""
         return run_between(self.node, depth, self.visible.end).text + self.partial
+
+    def tail_behind(self, depth: int) -> bytes:
+        """The literal of the invisible tail, or of what is left of it behind `depth` tokens."""
+        return run_between(self.node, max(depth, self.visible.end), self.end).text
 
     @property
     def generated_tokens(self) -> int:

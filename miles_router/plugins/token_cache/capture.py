@@ -2,7 +2,7 @@
 
 What the client gets is the answer without what only the router asked for; bytes that need no change
 are not changed. The end of an answer is let go when what it says is stored. An answer that the
-cache cannot read goes through as it comes.
+cache cannot read, or that is too large to be held, goes through as it comes.
 
 Invariant: whatever happens to the cache, the client gets the worker's answer.
 """
@@ -34,7 +34,8 @@ if TYPE_CHECKING:
 # Reading so much takes as long as a thread takes to start; 256 tokens with log-probabilities are
 # 12 KB, and their reading leaves the loop to others.
 READ_IN_THREAD_BYTES = 4096
-# An answer has to be in memory to be read. 128k tokens with 60 layers of 8 experts are 330 MB.
+# An answer has to be in memory to be read, and so has an event of a stream, whose client gets it
+# when it is complete. 128k tokens with 60 layers of 8 experts are 330 MB.
 MAX_ANSWER_BYTES = 1024**3
 # Pieces of a large answer that was changed are views of it; small ones are joined.
 JOIN_BYTES = 1024 * 1024
@@ -112,7 +113,8 @@ class Capture:
     async def _pass_events(self, message: Message) -> None:
         is_last = not message.get("more_body", False)
         ready: list[bytes] = []
-        for event in await self._split(message.get("body", b"")):
+        events = await self._split(message.get("body", b""))
+        for place, event in enumerate(events, start=1):
             take = partial(self._collector.take, event)
             data = take() if len(event) <= JOIN_BYTES else await self._cache.in_thread(take)
             if self._collector.holds_end and not self._is_kept:
@@ -121,12 +123,32 @@ class Capture:
                     ready.clear()
                 await self._keep(await self._digested(self._collector.items()))
             ready.append(data)
+            if self._collector.size_bytes > MAX_ANSWER_BYTES:
+                await self._stop_reading(ready + events[place:], is_last=is_last)
+                return
+        if self._splitter.size_bytes > MAX_ANSWER_BYTES:
+            await self._stop_reading(ready, is_last=is_last)
+            return
         if is_last:
             if not self._is_kept:
                 await self._keep(await self._digested(self._collector.items()))
             ready.append(self._collector.take(self._splitter.rest))
         if ready or is_last:
             await self._send_body(b"".join(ready), is_last=is_last)
+
+    async def _stop_reading(self, ready: list[bytes], *, is_last: bool) -> None:
+        """Give up on a stream: `ready` goes out, then what is held; the rest as it comes."""
+        self._mode = _Mode.PASS
+        if not self._is_kept:
+            self._cache.counters.refused[RefusalReason.ANSWER_TOO_LARGE.value] += 1
+        pieces = self._splitter.take_rest()
+        del self._collector  # and all that it holds
+        await self._send_body(b"".join(ready))
+        for place, piece in enumerate(pieces):
+            pieces[place] = b""
+            await self._send_body(piece)
+        if is_last:
+            await self._send_body(b"", is_last=True)
 
     async def _split(self, data: bytes) -> list[bytes]:
         """The events that `data` completes; a large one is put together in a thread."""

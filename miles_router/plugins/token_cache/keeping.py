@@ -10,6 +10,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 import msgspec
+import trio
 
 from miles_router.core.alignment import line_up
 from miles_router.core.generate.reasons import RefusalReason
@@ -17,9 +18,14 @@ from miles_router.core.r3 import InvalidR3, R3Block, decode_block
 from miles_router.core.radix.run import UnfitRun
 from miles_router.core.trajectory.turn import NewTurn, SpelledOutput
 from miles_router.net.r3_files import R3FileError
+from miles_router.plugins.token_cache.refused_answers import note_refused_answer
+from miles_router.plugins.token_cache.refused_experts import note_refused_experts
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
+
+    import numpy as np
+    from numpy.typing import NDArray
 
     from miles_router.core.generate.items import AnswerItem
     from miles_router.core.tokenizing import Tokenizer
@@ -28,6 +34,8 @@ if TYPE_CHECKING:
 
 # Decoding so much base64 takes the loop 0.1 ms; more goes to a thread.
 DECODE_IN_THREAD_BYTES = 65_536
+# Storing an item takes the loop 75 us.
+AT_ONCE = 16
 
 
 class Digest(msgspec.Struct, frozen=True, eq=False):
@@ -48,7 +56,9 @@ def digest(
             continue
         sampling = prepared.request.sampling[place // prepared.request.n]
         try:
-            output = _lined_up(tokenizer, item, skips=sampling.skip_special_tokens)
+            output = lined_up(
+                tokenizer, item.output_ids, item.text, skips=sampling.skip_special_tokens
+            )
         except UnfitRun:
             found.append(RefusalReason.UNALIGNED_TEXT)
         else:
@@ -56,15 +66,31 @@ def digest(
     return found
 
 
-def _lined_up(tokenizer: Tokenizer, item: AnswerItem, *, skips: bool) -> SpelledOutput:
-    """The output lined up with the text that the client got; raises UnfitRun."""
-    literal = tokenizer.spell(item.output_ids, skip_special_tokens=False)
-    if item.text is None:  # a worker without a tokenizer: its client knows the ids alone
+def lined_up(
+    tokenizer: Tokenizer, output_ids: NDArray[np.int32], text: bytes | None, *, skips: bool
+) -> SpelledOutput:
+    """The tokens of an answer lined up with the text that the client got.
+
+    Args:
+        tokenizer: of the workers' model.
+        output_ids: int32 [tokens].
+        text: UTF-8; None where the worker has no tokenizer, and its client knows the ids alone.
+        skips: special tokens were to be left out. Where the text shows otherwise, it is believed.
+
+    Raises:
+        UnfitRun: the text is not that of these tokens, or an id is not in the vocabulary.
+    """
+    literal = tokenizer.spell(output_ids, skip_special_tokens=False)
+    if text is None:
         return SpelledOutput(literal, len(literal))
     spelled = literal
-    if skips and item.text != literal.text:
-        spelled = tokenizer.spell(item.output_ids, skip_special_tokens=True)
-    return line_up(spelled, literal, item.text)
+    if skips and text != literal.text:
+        spelled = tokenizer.spell(output_ids, skip_special_tokens=True)
+    try:
+        return line_up(spelled, literal, text)
+    except UnfitRun:
+        otherwise = tokenizer.spell(output_ids, skip_special_tokens=not skips)
+        return line_up(otherwise, literal, text)
 
 
 async def keep_items(
@@ -72,8 +98,10 @@ async def keep_items(
 ) -> None:
     """Store every item that is good. Cancellation: the items before are stored."""
     for place, one in enumerate(digests):
+        if place % AT_ONCE == AT_ONCE - 1:  # of thousands: the loop is not theirs alone
+            await trio.lowlevel.cancel_shielded_checkpoint()
         if isinstance(one, RefusalReason):
-            cache.counters.refused[one.value] += 1
+            note_refused_answer(cache, one)
             continue
         item = one.item
         prompt = prepared.prompts[place // prepared.request.n]
@@ -119,7 +147,7 @@ async def _experts(
         decoded = work() if is_small else await cache.in_thread(work)
         block = await cache.keep_r3(decoded)
     except InvalidR3 as error:
-        cache.counters.r3[error.reason] += 1
+        note_refused_experts(cache, error)
         return None, error.reason
     except R3FileError as error:
         cache.counters.r3["not_written"] += 1

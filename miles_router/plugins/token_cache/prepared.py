@@ -18,11 +18,12 @@ from miles_router.core.generate.items import Expected
 from miles_router.core.generate.reasons import RefusalReason, Uncached
 from miles_router.core.generate.rewrite import drops, rewritten
 from miles_router.core.r3 import R3Piece, start_to_ask
-from miles_router.core.radix.run import EMPTY, TokenRun, UnfitRun
+from miles_router.core.radix.run import TokenRun, UnfitRun
 from miles_router.core.radix.tree import run_between
 from miles_router.core.trajectory.finding import find_ids, find_prompt
 from miles_router.core.trajectory.trajectory import chain_of
 from miles_router.core.trajectory.turn import Prompt
+from miles_router.net.tokenizing import spell_literally, tokenize
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -35,8 +36,8 @@ if TYPE_CHECKING:
 
 # Writing so many ids as JSON takes the loop about a millisecond.
 WRITE_IN_THREAD_TOKENS = 65_536
-# Spelling so many ids takes the loop about a millisecond.
-SPELL_IN_THREAD_TOKENS = 8_192
+# Finding a prompt takes the loop 40 us, putting it together 10.
+AT_ONCE = 16
 
 
 class PreparedPrompt(msgspec.Struct, frozen=True, eq=False):
@@ -110,13 +111,12 @@ async def prepare(
     """
     try:
         if request.ids is not None:
-            prompts = [await _given(cache, holds, tenant, session, ids) for ids in request.ids]
+            prompts = await _given(cache, holds, tenant, session, request.ids)
         else:
-            texts = request.texts or ()
-            prompts = [await _found(cache, holds, tenant, session, text) for text in texts]
+            prompts = await _found(cache, holds, tenant, session, request.texts or ())
     except UnfitRun:
         is_text = request.ids is None
-        reason = RefusalReason.UNALIGNED_TEXT if is_text else RefusalReason.OUT_OF_VOCABULARY
+        reason = RefusalReason.BAD_TEXT if is_text else RefusalReason.OUT_OF_VOCABULARY
         raise Uncached(reason) from None
     if any(not prompt.ids.size for prompt in prompts):
         raise Uncached(RefusalReason.NO_PROMPT)
@@ -160,47 +160,74 @@ def _assembled(
 
 
 async def _found(
-    cache: TokenCache, holds: Holds, tenant: str, session: str | None, text: str
-) -> PreparedPrompt:
-    """A prompt of text, continued from what is stored."""
+    cache: TokenCache, holds: Holds, tenant: str, session: str | None, texts: Sequence[str]
+) -> list[PreparedPrompt]:
+    """Prompts of text, continued from what is stored."""
+    found: list[Prompt] = []
+    rests: list[tuple[str, bool]] = []  # what has to be tokenized, and whether it continues
+    for place, text in enumerate(texts):
+        await _give_way(place)
+        prompt = _find(cache, holds, tenant, session, text)
+        found.append(prompt)
+        if _has_rest(prompt):
+            is_whole = prompt.parent is None and not prompt.known.ids
+            rests.append((text if is_whole else prompt.rest.decode(), prompt.parent is not None))
+    tokenized = iter(await tokenize(cache, rests))
+    prompts = []
+    for place, prompt in enumerate(found):
+        await _give_way(place)
+        run = prompt.known + next(tokenized) if _has_rest(prompt) else prompt.known
+        prompts.append(_prompt(prompt.parent, prompt.inherited, run))
+    return prompts
+
+
+def _has_rest(prompt: Prompt) -> bool:
+    """Also an empty prompt has to be tokenized: it may get a BOS."""
+    return bool(prompt.rest) or (prompt.parent is None and not prompt.known.ids)
+
+
+def _find(cache: TokenCache, holds: Holds, tenant: str, session: str | None, text: str) -> Prompt:
     data = text.encode()
     namespace = cache.store.namespace(tenant)
-    prompt = Prompt(rest=data)
-    if namespace is not None:
-        prompt = find_prompt(namespace, data, session)
+    prompt = Prompt(rest=data) if namespace is None else find_prompt(namespace, data, session)
     if prompt.parent is not None:
         holds.add(prompt.parent)
-    run = prompt.known
-    if prompt.rest or (prompt.parent is None and not run.ids):
-        rest = text if len(prompt.rest) == len(data) else prompt.rest.decode()
-        is_continuation = prompt.parent is not None
-        run = run + await cache.tokenize(rest, is_continuation=is_continuation)
     kind = "continued" if prompt.parent else "repeated" if prompt.known.ids else "tokenized"
     cache.counters.prompts[kind] += 1
     cache.counters.cached_tokens += prompt.inherited + len(prompt.known)
-    return _prompt(prompt.parent, prompt.inherited, run)
+    return prompt
 
 
 async def _given(
-    cache: TokenCache, holds: Holds, tenant: str, session: str | None, ids: NDArray[np.int32]
-) -> PreparedPrompt:
-    """A prompt that its client brought as ids: they are the truth."""
+    cache: TokenCache,
+    holds: Holds,
+    tenant: str,
+    session: str | None,
+    lists: Sequence[NDArray[np.int32]],
+) -> list[PreparedPrompt]:
+    """Prompts that their client brought as ids: they are the truth."""
     namespace = cache.store.namespace(tenant)
-    prompt = Prompt() if namespace is None else find_ids(namespace, ids, session)
-    if prompt.parent is not None:
-        holds.add(prompt.parent)
-    rest = ids[prompt.inherited :]
-    run = await spell(cache, rest, skip_special_tokens=False) if rest.size else EMPTY
-    cache.counters.prompts["given"] += 1
-    return PreparedPrompt(prompt.parent, prompt.inherited, run, ids)
+    found: list[Prompt] = []
+    for place, ids in enumerate(lists):
+        await _give_way(place)
+        prompt = Prompt() if namespace is None else find_ids(namespace, ids, session)
+        if prompt.parent is not None:
+            holds.add(prompt.parent)
+        found.append(prompt)
+    pairs = list(zip(found, lists, strict=True))
+    rests = [ids[prompt.inherited :] for prompt, ids in pairs]
+    runs = await spell_literally(cache, rests)
+    cache.counters.prompts["given"] += len(pairs)
+    return [
+        PreparedPrompt(prompt.parent, prompt.inherited, run, ids)
+        for (prompt, ids), run in zip(pairs, runs, strict=True)
+    ]
 
 
-async def spell(
-    cache: TokenCache, ids: NDArray[np.int32], *, skip_special_tokens: bool
-) -> TokenRun:
-    """Tokens with the text that a worker shows for them; raises UnfitRun."""
-    work = partial(cache.tokenizer.spell, ids, skip_special_tokens=skip_special_tokens)
-    return work() if len(ids) <= SPELL_IN_THREAD_TOKENS else await cache.in_thread(work)
+async def _give_way(place: int) -> None:
+    """Leave the loop to others now and then: a batch may have thousands of prompts."""
+    if place % AT_ONCE == AT_ONCE - 1:
+        await trio.lowlevel.checkpoint()
 
 
 def _prompt(parent: Turn | None, inherited: int, run: TokenRun) -> PreparedPrompt:

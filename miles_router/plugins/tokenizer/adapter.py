@@ -53,18 +53,22 @@ class HuggingFaceTokenizer:
         self,
         name: str,
         fingerprint: str,
-        is_special: NDArray[np.bool_],
+        vocab_size: int,
         encoder: Encoder,
         speller: Speller,
         around: Around,
     ) -> None:
         self.name = name
         self.fingerprint = fingerprint
-        self.vocab_size = is_special.size
-        self._is_special = is_special
+        self.vocab_size = vocab_size
         self._encoder = encoder
         self._speller = speller
         self._around = around
+
+    @property
+    def quick_tokens(self) -> int:
+        """As `core.tokenizing.Tokenizer.quick_tokens`."""
+        return self._speller.quick_tokens
 
     def encode(self, text: str, *, is_continuation: bool) -> TokenRun:
         """As `core.tokenizing.Tokenizer.encode`.
@@ -111,7 +115,3 @@ class HuggingFaceTokenizer:
             UnfitRun: an id is not in the vocabulary, or a token shows more than 65,535 bytes.
         """
         return self._speller.spell(ids, skip_special_tokens=skip_special_tokens)
-
-    def is_special(self, token: int) -> bool:
-        """As `core.tokenizing.Tokenizer.is_special`."""
-        return 0 <= token < self.vocab_size and bool(self._is_special[token])

@@ -57,7 +57,7 @@ def adapt(tokenizer: Any, name: str) -> HuggingFaceTokenizer:
     if serialized is None:
         serialized = f"{type(tokenizer).__qualname__} {sorted(vocabulary.names.items())}"
     fingerprint = _fingerprint(serialized, vocabulary, around)
-    return HuggingFaceTokenizer(name, fingerprint, vocabulary.is_special, encoder, speller, around)
+    return HuggingFaceTokenizer(name, fingerprint, vocabulary.size, encoder, speller, around)
 
 
 def _fault(message: str) -> ConfigFault:

@@ -33,6 +33,9 @@ _MAX_WINDOW_TOKENS = 64
 class Speller(Protocol):
     """Spells ids of one vocabulary."""
 
+    quick_tokens: int
+    """So many take about a millisecond."""
+
     def spell(self, ids: NDArray[np.int32], *, skip_special_tokens: bool) -> TokenRun:
         """As `core.tokenizing.Tokenizer.spell`."""
 
@@ -55,6 +58,8 @@ class TableSpeller:
         table: what each token stands for.
         is_special: bool [vocab], tokens that are left out on demand.
     """
+
+    quick_tokens = 8_192
 
     def __init__(self, table: TokenTable, is_special: NDArray[np.bool_]) -> None:
         self._literal = table
@@ -118,6 +123,8 @@ class WindowSpeller:
         context: ids of ordinary text to stand before the first token.
         is_special: bool [vocab].
     """
+
+    quick_tokens = 64
 
     def __init__(
         self,

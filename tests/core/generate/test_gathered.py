@@ -168,3 +168,24 @@ def test_numbers_are_counted_without_being_read(numbers: list[int], space: str) 
 def test_a_repeated_end_is_taken_once(whole: list[int], cut: int, repeated: int) -> None:
     have, new = whole[:cut], whole[max(0, cut - repeated) :]
     assert extended(list(have), new, len(whole), is_last=True) == whole
+
+
+def held(*chunks: OpenedItem) -> int:
+    item = GatheredItem()
+    for one in chunks:
+        item.take(one)
+    return item.size_bytes
+
+
+def test_what_is_held_grows_with_what_is_said_and_not_with_how_often() -> None:
+    long = [chunk(list(range(size)), size, "a" * size) for size in range(1, 200)]
+    assert held(*long) == held(long[-1]) < 2_000
+    deltas = [chunk([size], size, "text", [size]) for size in range(1, 200)]
+    assert 199 * len("[100]text[[-0.5,100,null]]") < held(*deltas) + 500 < 199 * 100
+    assert held(long[-1], chunk([7], 200, "b")) > held(long[-1])
+    assert held(*deltas, long[-1]) == held(long[-1])
+
+
+def test_of_texts_that_hold_everything_one_is_held() -> None:
+    texts = [chunk([size], size, "t" * 50 * size, **OLD) for size in range(2, 100)]
+    assert held(*texts) < 3 * 50 * 100

@@ -36,8 +36,6 @@ def test_the_example_of_the_contract() -> None:
     assert logprobs_of(found) == [-0.25, -0.5]
     assert found.weight_version == "12"
     assert found.versions == (VersionSpan("12", 0, 2),)
-    assert found.prompt_token_ids is not None
-    assert found.prompt_token_ids.tolist() == [34, 27]
     assert found.routed_experts is not None
     assert found.routed_experts.obj is not None
     assert bytes(found.routed_experts) == SINGLE.split(b'"routed_experts":"')[1].split(b'"')[0]
@@ -79,8 +77,14 @@ def test_the_example_of_the_contract() -> None:
         ({"output_token_logprobs": [[-0.25, 2, None], [-0.5, 36, None]]}, "logprob_ids"),
         ({"output_token_logprobs": [["a", 36, None], [-0.5, 2, None]]}, "bad_logprobs"),
         ({"output_token_logprobs": [[-1e300, 36, None], [-0.5, 2, None]]}, "bad_logprobs"),
+        ({"output_token_logprobs": [[-0.25, 36, None], [0.02, 2, None]]}, "bad_logprobs"),
+        ({"output_token_logprobs": [[5, 36, None], [-0.5, 2, None]]}, "bad_logprobs"),
         ({"output_token_logprobs": [[-0.25, 36], [-0.5, 2]]}, "bad_logprobs"),
         ({"output_token_logprobs": [-0.25, -0.5]}, "bad_logprobs"),
+        ({"output_token_logprobs_length": 1}, "logprob_count"),
+        ({"output_token_logprobs_length": 3}, "logprob_count"),
+        ({"output_token_logprobs_length": "2"}, "logprob_count"),
+        ({"output_token_logprobs_length": -2}, "logprob_count"),
         ({"output_token_logprobs": ...}, "no_logprobs"),
         ({"output_token_logprobs": None}, "no_logprobs"),
     ],
@@ -110,18 +114,20 @@ def test_what_was_never_generated(body: bytes, reason: str) -> None:
 
 def test_what_decides_nothing_may_be_missing_or_odd() -> None:
     for odd in (..., None, 7, ["x"]):
-        found = read_one(changed(SINGLE, weight_version=odd, weight_versions=odd, id=odd, text=...))
+        found = read_one(changed(SINGLE, weight_version=odd, weight_versions=..., id=odd, text=...))
         assert (found.weight_version, found.rid, found.text) == (None, None, None)
         assert found.versions == (VersionSpan(None, 0, 2),)
-    assert read_one(changed(SINGLE, prompt_token_ids=...)).prompt_token_ids is None
-    assert read_one(changed(SINGLE, prompt_token_ids=None)).prompt_token_ids is None
+    for odd in (..., None):
+        assert read_one(changed(SINGLE, prompt_token_ids=odd)).output_ids.tolist() == [36, 2]
+        assert logprobs_of(read_one(changed(SINGLE, output_token_logprobs_length=odd))) == [
+            -0.25,
+            -0.5,
+        ]
 
 
 def test_prompt_ids_agree_however_they_are_written() -> None:
     spaced = SINGLE.replace(b'"prompt_token_ids":[34,27]', b'"prompt_token_ids": [ 34, 27 ]')
-    found = read_one(spaced).prompt_token_ids
-    assert found is not None
-    assert found.tolist() == [34, 27]
+    assert read_one(spaced).output_ids.tolist() == [36, 2]
 
 
 def span(version: str, start: int, end: int) -> dict[str, Any]:
@@ -138,12 +144,29 @@ def span(version: str, start: int, end: int) -> dict[str, Any]:
         [span("7", 0, 1), span("8", 0, 2)],
         [span("8", 1, 2), span("7", 0, 1)],
         [span("7", 0, 3), span("8", 3, 2)],
+        [span("7", -1, 2)],
         [{"version": 7, "start": 0, "end": 2}],
+        [{"version": "7", "start": 0}],
+        ["7"],
+        7,
         "7",
     ],
 )
-def test_spans_that_do_not_cover_the_output_give_way_to_the_version(spans: Any) -> None:
-    assert read_one(changed(SINGLE, weight_versions=spans)).versions == (VersionSpan("12", 0, 2),)
+def test_who_contradicts_itself_about_its_weights_is_not_believed(spans: Any) -> None:
+    assert refusal(changed(SINGLE, weight_versions=spans)) == "weight_versions"
+
+
+@pytest.mark.parametrize("absent", [..., None])
+def test_one_version_made_all_where_no_spans_are_named(absent: Any) -> None:
+    assert read_one(changed(SINGLE, weight_versions=absent)).versions == (VersionSpan("12", 0, 2),)
+
+
+@pytest.mark.parametrize("spans", [..., None, [], [span("7", 0, 0)]])
+def test_no_version_made_no_tokens(spans: Any) -> None:
+    nothing = changed(SINGLE, text="", output_ids=[], completion_tokens=0, weight_versions=spans)
+    body = changed(nothing, output_token_logprobs=[], output_token_logprobs_length=0)
+    assert read_one(body).versions == ()
+    assert refusal(changed(body, weight_versions=[span("7", 0, 1)])) == "weight_versions"
 
 
 def test_an_answer_of_two_versions() -> None:
@@ -164,6 +187,12 @@ def test_log_probabilities_that_nobody_asked_for_or_that_are_not_known() -> None
     assert logprobs_of(some)[1] == -1.0
 
 
+def test_a_log_probability_of_almost_nothing_above_zero_is_rounding() -> None:
+    triples = [[0.0, 36, None], [2**-7, 2, None]]
+    found = read_one(changed(SINGLE, output_token_logprobs=triples), logprobs=True)
+    assert logprobs_of(found) == [0.0, 2**-7]
+
+
 def test_no_new_token_has_a_log_probability_all_the_same() -> None:
     body = changed(
         SINGLE,
@@ -172,6 +201,8 @@ def test_no_new_token_has_a_log_probability_all_the_same() -> None:
         completion_tokens=0,
         finish_reason={"type": "length", "length": 0},
         output_token_logprobs=[[-0.5, 2, None]],
+        output_token_logprobs_length=1,
+        weight_versions=[span("12", 0, 0)],
     )
     found = read_one(body, logprobs=True)
     assert (found.output_ids.shape, found.logprobs, found.versions) == ((0,), b"", ())

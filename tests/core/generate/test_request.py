@@ -32,7 +32,7 @@ def test_a_plain_request() -> None:
     assert (found.texts, found.ids, found.prompts, found.items) == (("Hi",), None, 1, 1)
     assert (found.is_list, found.is_array_answer, found.is_stream, found.n) == (False,) * 3 + (1,)
     assert (found.rid, found.rids) == (None, None)
-    assert found.asks_logprobs == found.asks_prompt_ids == found.asks_routed_experts == (False,)
+    assert found.asks_logprobs == found.asks_routed_experts == (False,)
     assert found.routed_experts_start == 0
     assert found.sampling == (Sampling(None, skip_special_tokens=True, no_stop_trim=False),)
 
@@ -57,7 +57,7 @@ def test_everything_said() -> None:
     )
     assert found.sampling == (Sampling(8, skip_special_tokens=False, no_stop_trim=True),)
     assert (found.is_stream, found.rids, found.routed_experts_start) == (True, ("t1",), 3)
-    assert found.asks_logprobs == found.asks_prompt_ids == found.asks_routed_experts == (True,)
+    assert found.asks_logprobs == found.asks_routed_experts == (True,)
 
 
 def test_ids_are_the_truth_where_a_request_brings_both() -> None:

@@ -15,7 +15,6 @@ from miles_router.core.generate.rewrite import (
     ROUTED_EXPERTS_KEYS,
     drops,
     rewritten,
-    with_rid,
 )
 from miles_router.core.generate.splice import MEMBERS
 from miles_router.sim import SimSettings
@@ -121,15 +120,6 @@ def test_nothing_asked_for_is_nothing_to_take_out() -> None:
     request = read_request(b'{"text":"a","sampling_params":{"n":2}}')
     assert drops(request, ask_logprobs=False, ask_routed_experts=False) == (frozenset(),) * 2
     assert drops(request, ask_logprobs=True, ask_routed_experts=False) == (LOGPROB_KEYS,) * 2
-
-
-def test_a_request_with_ids_may_be_given_a_request_id_and_nothing_else() -> None:
-    body = b'{"input_ids":[5], "x":1}'
-    assert with_rid(read_request(body), ["r"]) == b'{"input_ids":[5], "x":1,"rid":"r"}'
-    named = read_request(b'{"input_ids":[5],"rid":"mine"}')
-    assert with_rid(named, ["r"]) is named.body
-    many = read_request(b'{"input_ids":[5],"sampling_params":{"n":2}}')
-    assert with_rid(many, ["r"]) is many.body
 
 
 def test_wrong_use_is_an_error() -> None:

@@ -79,3 +79,12 @@ def test_the_size_of_what_has_come_of_an_event() -> None:
     assert splitter.size_bytes == 0
     splitter.feed(b"data: 1\n\ndata: 2")
     assert (splitter.size_bytes, splitter.rest) == (7, b"data: 2")
+
+
+def test_what_has_come_of_an_event_can_be_taken() -> None:
+    splitter = SseSplitter()
+    for piece in (b"data: 1\n\nda", b"ta: ", b"2\n"):
+        splitter.feed(piece)
+    assert splitter.take_rest() == [b"da", b"ta: ", b"2\n"]
+    assert (splitter.take_rest(), splitter.rest, splitter.size_bytes) == ([], b"", 0)
+    assert splitter.feed(b"\ndata: 3\n\n") == [b"\ndata: 3\n\n"]

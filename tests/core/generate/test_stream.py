@@ -66,9 +66,8 @@ def test_the_incremental_example_of_a_batch() -> None:
         "finish_reason": None,
     }
     first_of_second = delta(second_end, " A", [377], **meta)
-    whole_first = delta(
-        second_end, " C", [379], **(meta | {"finish_reason": {"type": "length"}}), index=0
-    )
+    finished = meta | {"finish_reason": {"type": "length"}, "weight_versions": None}
+    whole_first = delta(second_end, " C", [379], **finished, index=0)
     events = [first_of_second, whole_first, second_end, DONE]
     collector, shown, held = collected(
         events, expected(PROMPT, PROMPT, is_array=True, logprobs=True)
@@ -257,3 +256,12 @@ def test_no_event_raises(draw: st.DataObject) -> None:
     collector, shown, _ = collected(events, expected(PROMPT, PROMPT, is_array=True))
     assert shown == events
     assert all(isinstance(item, AnswerItem) or item in RefusalReason for item in collector.items())
+
+
+def test_what_is_held_of_all_items() -> None:
+    one, _, _ = collected(CHUNKS, expected(PROMPT))
+    index = b',"index":%d}'
+    both = [event.replace(b"}\n", index % at + b"\n") for event in CHUNKS[:-1] for at in (0, 1)]
+    two, _, _ = collected(both, expected(PROMPT, PROMPT, is_array=True))
+    assert 0 < one.size_bytes < len(CHUNKS[-2])
+    assert two.size_bytes == 2 * (one.size_bytes + len("0"))

@@ -68,5 +68,10 @@ def block(start: int, end: int, mark: int = 0, dtype: Dtype = "|u1", width: int 
     return R3Block(start, end - start, width, dtype, MemoryPayload(values.tobytes()))
 
 
+def in_memory(decoded: DecodedR3) -> R3Block:
+    """A block that keeps a copy of the rows of an answer in memory."""
+    return decoded.block(MemoryPayload(bytes(decoded.data)))
+
+
 def piece(rows: tuple[int, int] | None, inherited: int, end: int, mark: int = 0) -> R3Piece:
     return R3Piece(None if rows is None else block(*rows, mark), inherited, end)

@@ -28,6 +28,15 @@ def test_a_contradiction_is_invalid_data_and_teaches_nothing(shape: ExpertShape)
     assert shape.width == 4
 
 
+def test_what_is_known_can_be_said() -> None:
+    learning = ExpertShape()
+    assert str(learning) == "rows whose width is not known yet"
+    learning.learn(6)
+    assert str(learning) == "rows of 6 numbers, as in the first answer that had any"
+    said = "rows of 480 numbers, 60 layers x 8 experts by config.json"
+    assert str(ExpertShape((60, 8))) == said
+
+
 @pytest.mark.parametrize("layers_and_top_k", [(0, 2), (2, 0), (-2, -2)])
 def test_a_model_has_layers_and_experts(layers_and_top_k: tuple[int, int]) -> None:
     with pytest.raises(ValueError, match="layers and experts"):

@@ -13,13 +13,12 @@ from miles_router.core.r3 import (
     DecodedR3,
     ExpertShape,
     InvalidR3,
-    MemoryPayload,
     decode_block,
     encode_chunks,
     encode_int32,
 )
 from miles_router.core.r3.wire import CHUNK_CHARS, CHUNK_INTS
-from tests.core.r3.rows import decode, reason_for, table, wire
+from tests.core.r3.rows import decode, in_memory, reason_for, table, wire
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -47,11 +46,10 @@ def test_the_literal_example() -> None:
 
 def test_a_block_holds_what_was_decoded() -> None:
     decoded = decode(LITERAL)
-    block = decoded.in_memory()
+    block = in_memory(decoded)
     assert (block.start, block.rows, block.width, block.dtype) == (0, 3, 4, "|u1")
     assert block.payload.load() == bytes([0, 3, 1, 2, 2, 1, 0, 3, 3, 0, 2, 1])
     assert decoded.data == block.payload.load()
-    assert decoded.block(MemoryPayload(bytes(decoded.data))) == block
 
 
 @pytest.mark.parametrize(
@@ -71,7 +69,7 @@ def test_numbers_are_kept_in_the_narrowest_dtype(highest: int, dtype: str) -> No
     assert decoded.dtype == dtype
     assert (decoded.values == rows).all()
     assert len(decoded.data) == rows.size * np.dtype(dtype).itemsize
-    assert decoded.in_memory().payload.load() == rows.astype(dtype).tobytes()
+    assert in_memory(decoded).payload.load() == rows.astype(dtype).tobytes()
 
 
 # prompt 4 + output 3: rows 0..5 in all, rows 2..5 from start 2.
@@ -129,6 +127,13 @@ def test_what_is_no_whole_number_of_rows_is_invalid(
     assert reason_for(wire(np.zeros(ints)), 4, 3, start, width) == reason
 
 
+def test_a_width_that_is_not_the_models_is_named() -> None:
+    with pytest.raises(InvalidR3, match="18 numbers are rows of 3, not of 4"):
+        decode(wire(WHOLE[:, :3]), 4, 3, 0, 4)
+    with pytest.raises(InvalidR3, match="12 numbers are rows of 3 or 2, not of 4"):
+        decode(wire(np.zeros(12)), 4, 3, 2, 4)
+
+
 def test_a_width_once_learnt_settles_what_was_ambiguous() -> None:
     shape = ExpertShape()
 
@@ -153,7 +158,7 @@ def test_a_width_once_learnt_settles_what_was_ambiguous() -> None:
 def test_a_sequence_of_one_token_has_no_rows(prompt: int, completion: int) -> None:
     decoded = decode(b"", prompt, completion)
     assert (decoded.start, decoded.rows, decoded.values.shape) == (0, 0, (0, 0))
-    assert decoded.in_memory().size_bytes == 0
+    assert in_memory(decoded).size_bytes == 0
     assert decode(b"", prompt, completion, width=4).values.shape == (0, 4)
     assert reason_for(wire([0, 1]), prompt, completion) == "bad_length"
 

@@ -11,6 +11,7 @@ from miles_router.core.radix.marks import (
     Crowd,
     Wanted,
     copied,
+    is_in_tail,
     size_bytes_of,
     with_turn,
     without_turn,
@@ -59,7 +60,7 @@ def test_copies_do_not_share_what_can_be_changed() -> None:
         copy = copied(marks)
         assert list(with_turn(copy, turns[-1])) == [*turns[:count], turns[-1]]
         assert list(marks) == turns[:count]
-        assert Wanted("a").count(marks) == count
+        assert len(Wanted("a").own(marks)) == count
 
 
 @given(sessions=SESSIONS, gone=st.sets(st.integers(0, 3 * FEW)), shuffled=st.randoms())
@@ -76,11 +77,24 @@ def test_marks_are_a_sorted_list(sessions, gone, shuffled) -> None:  # type: ign
     for session in (None, "a", "b", "c"):
         own = [turn for turn in left if session in {None, turn.session}]
         assert Wanted(session).newest(marks) is (own[-1] if own else None)
-        assert Wanted(session).count(marks) == len(own)
+        assert list(Wanted(session).own(marks)) == own
         for among in (turns[::3], turns[:2], []):
             chosen = [turn for turn in own if turn in among]
             assert Wanted(session, among).newest(marks) is (chosen[-1] if chosen else None)
-            assert Wanted(session, among).count(marks) == len(chosen)
+            assert list(Wanted(session, among).own(marks)) == chosen
+
+
+def test_a_tail_is_not_cut() -> None:
+    store = TrajectoryStore(limits())
+    output = run_of((1, "a"), (2, "<e>"), (3, "\n"), (4, ""))  # the last token shows nothing
+    turn = store.add(TENANT, new_turn(output=output, visible=1, session="s"), 0.0)
+    all_shown = store.add(TENANT, new_turn(output=output, session="s"), 0.0)
+    places = range(turn.end + 1)
+    assert [is_in_tail(turn, depth) for depth in places] == [False, False, True, False, False]
+    assert not any(is_in_tail(all_shown, depth) for depth in places)
+    newest = [Wanted("s").newest_cut((all_shown, turn), depth) for depth in places]
+    assert newest == [turn, turn, all_shown, turn, turn]
+    assert Wanted("s").newest_cut((turn,), 2) is None
 
 
 def test_turns_of_one_number_are_told_apart() -> None:

@@ -1,16 +1,18 @@
 from __future__ import annotations
 
+import random
 from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
 
-from miles_router.core.radix import match
+from miles_router.core.radix import marks, match
 from miles_router.core.radix.children import children_that_may_follow
 from miles_router.core.radix.marks import Wanted
 from miles_router.core.radix.match import match_ids, match_text
 from miles_router.core.radix.run import EMPTY, TokenRun
 from miles_router.core.trajectory.namespace import Namespace
+from miles_router.core.trajectory.paths import paths_to
 from tests.core.trajectory.cases import TENANT, new_turn, run_of
 
 if TYPE_CHECKING:
@@ -120,9 +122,10 @@ def test_an_answer_whose_stop_string_was_trimmed_is_whole() -> None:
     assert made_of(stored.text("qab")) == (1, 2, 2)
     assert made_of(stored.text("qabz")) == (1, 2, 2)
     assert made_of(stored.text("qaz")) == (2, 2, 2)
-    assert list(stored.text("qab").cut_ends[0]) == [stored.text("qab").made.turn]  # type: ignore[union-attr]
-    assert stored.text("qa").cut_ends == []
-    assert stored.text("qabz").cut_ends == []
+    for text, is_whole in (("qa", False), ("qab", True), ("qabz", True), ("qaz", False)):
+        made = stored.text(text).made
+        assert made is not None
+        assert made.is_whole is is_whole
 
 
 def test_of_trimmed_stop_strings_the_longest_that_agrees_is_whole() -> None:
@@ -136,11 +139,10 @@ def test_of_trimmed_stop_strings_the_longest_that_agrees_is_whole() -> None:
 
 def test_an_answer_of_which_only_a_part_of_a_token_is_shown() -> None:
     stored = Stored()
-    turn = stored.add(Q, run_of((7, "bcd")), visible=0, partial=b"b")
-    found = stored.text("qb")
-    assert [list(marks) for marks in found.cut_ends] == [[turn]]
-    assert made_of(found) is None
-    assert stored.text("qbx").cut_ends == []
+    stored.add(Q, run_of((7, "bcd")), visible=0, partial=b"b")
+    assert made_of(stored.text("qb")) is None
+    assert made_of(stored.text("qbx")) is None
+    assert made_of(stored.text("qbcd")) == (1, 2, 4)
 
 
 def test_of_whole_answers_the_newest_wins_also_where_one_ends_with_silence() -> None:
@@ -159,6 +161,17 @@ def test_of_equal_ones_the_newest_wins() -> None:
     assert made_of(stored.text("qa")) == (2, 2, 2)
     assert made_of(stored.text("qa", "one")) == (1, 2, 2)
     assert made_of(stored.text("qa", "three")) is None
+
+
+def test_tokens_that_show_nothing_count_where_an_answer_may_be_cut_behind_them(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(marks, "CUT_TOKENS", 2)
+    stored = Stored()
+    stored.add(Q, HALF + HALF + A + B + C)
+    stored.add(Q + HALF + HALF + B, C)
+    # One token that shows text agrees with the second prompt: behind two of the first answer.
+    assert made_of(stored.text("qbx")) == (1, 3, 1)
 
 
 def test_another_sample_does_not_begin_with_a_token_that_shows_nothing() -> None:
@@ -292,6 +305,80 @@ def test_cost_does_not_grow_with_equal_turns(monkeypatch: pytest.MonkeyPatch) ->
     assert made_of(stored.text("qaz", "s42")) == (43, 2, 2)
     assert made_of(stored.text("qaz", "s43")) == (44, 2, 2)
     assert sum(visits) <= 12
+
+
+def spelled_at_random(stored: Stored, number: int) -> list[Turn]:
+    """Samples of `q` and 60 times `=`, nearly each in ids of its own."""
+    rng, turns = random.Random(7), []
+    for place in range(number):
+        lengths: list[int] = []
+        while sum(lengths) < 60:
+            lengths.append(min(rng.choice([1, 2, 3, 4, 8]), 60 - sum(lengths)))
+        output = TokenRun.of(lengths, lengths, b"=" * 60)
+        turns.append(stored.add(Q, output, session=f"s{place}"))
+    return turns
+
+
+def test_cost_does_not_grow_with_the_ways_to_spell_a_text(monkeypatch: pytest.MonkeyPatch) -> None:
+    visits = counted(monkeypatch)
+    text, costs = "q" + "=" * 60, {}
+    for number in (500, 4_000):
+        stored = Stored()
+        turns = spelled_at_random(stored, number)
+        assert stored.namespace.tree.nodes > number  # most of them are branches
+        for asked in (text, text + " and more", text[:-1]):
+            visits.clear()
+            found = stored.text(asked)
+            costs[number, asked] = len(visits)
+            assert found.made is not None
+            assert found.made.size_bytes >= len(text) - 3
+            if asked != text[:-1]:  # of whole answers the newest is on a branch that is followed
+                assert (found.made.turn, found.made.is_whole) == (turns[-1], True)
+            assert len(found.whole) <= 1 + match.MAX_FORKS
+            assert len({place.node for place, _ in found.whole}) == len(found.whole)
+    assert max(costs.values()) < 1_000
+    assert costs[4_000, text] < 2 * costs[500, text]
+
+
+@pytest.mark.parametrize("session", ["s42", "s999"])
+def test_a_walk_is_kept_to_some_paths(monkeypatch: pytest.MonkeyPatch, session: str) -> None:
+    stored = Stored()
+    turns = spelled_at_random(stored, 1_000)
+    turn = turns[int(session[1:])]
+    entered: list[Node] = []
+    through = match._through
+
+    def noted(branch: match._Branch, child: Node, text: bytes, wanted: Wanted) -> match._Branch:
+        entered.append(child)
+        return through(branch, child, text, wanted)
+
+    monkeypatch.setattr(match, "_through", noted)
+    for text in ("q" + "=" * 60, "q" + "=" * 60 + "!", "q" + "=" * 29):
+        entered.clear()
+        found = match_text(stored.root, text.encode(), Wanted(session), paths_to([turn]))
+        assert found.made is not None
+        assert found.made.turn is turn
+        assert found.made.size_bytes > min(len(text), 61) - 8
+        assert len(entered) <= len(paths_to([turn])) < 10
+    assert len(match_text(stored.root, b"q" + b"=" * 60, Wanted(), paths_to([turn])).whole) == 1
+
+
+@pytest.mark.parametrize("forks", [0, 1, 3])
+def test_of_more_branches_those_of_the_newest_turns_are_followed(
+    monkeypatch: pytest.MonkeyPatch, forks: int
+) -> None:
+    monkeypatch.setattr(match, "MAX_FORKS", forks)
+    stored = Stored()
+    for number in range(9):
+        stored.add(Q, run_of((number, "ab")), session=f"s{number % 3}")
+    found = stored.text("qabx")
+    assert made_of(found) == (9, 2, 3)
+    assert made_of(stored.text("qabx", "s0")) == (7, 2, 3)
+    assert made_of(stored.text("qax")) is None
+    assert len(stored.text("qab").whole) == 1 + forks
+    assert {made.turn.number for _, made in stored.text("qab").whole if made} == {
+        *range(9 - forks, 10)
+    }
 
 
 def test_a_dialogue_is_walked_once(monkeypatch: pytest.MonkeyPatch) -> None:

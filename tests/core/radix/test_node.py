@@ -68,14 +68,14 @@ def test_what_is_noted_is_counted(kind: Kind) -> None:
 
 def test_what_ends_inside_a_token_is_counted() -> None:
     node, turns = make_root(), [a_turn() for _ in range(6)]
-    notes = [(b"a", True), (b"a", True), (b"a", False), (b"b", True), (b"bc", False), (b"", True)]
+    notes = [b"a", b"a", b"b", b"b", b"bc", b""]
     before = node.size_bytes
-    grown = [node.note_cut(*note, turn) for note, turn in zip(notes, turns, strict=True)]
+    grown = [node.note_cut(note, turn) for note, turn in zip(notes, turns, strict=True)]
     assert node.size_bytes == before + sum(grown)
-    assert set(node.cut_ends[1, True][b"a"]) == set(turns[:2])
-    assert node.cut_ends[2, False] == {b"bc": (turns[4],)}
+    assert set(node.cut_ends[1][b"a"]) == set(turns[:2])
+    assert node.cut_ends[2] == {b"bc": (turns[4],)}
     for note, turn in zip(notes, turns, strict=True):
-        node.strike_cut(*note, turn)
+        node.strike_cut(note, turn)
     assert node.size_bytes == before
     assert node.cut_ends is NO_CUT_ENDS
     assert NO_CUT_ENDS == {}

@@ -8,12 +8,11 @@ from hypothesis import strategies as st
 from miles_router.core.radix.run import EMPTY, TokenRun, join
 from miles_router.core.radix.tree import (
     Tree,
-    path_to,
     run_between,
     shared_bytes,
     shared_tokens,
 )
-from tests.core.trajectory.cases import nodes_of, run_of
+from tests.core.trajectory.cases import nodes_of, path_to, run_of
 
 if TYPE_CHECKING:
     import pytest

@@ -10,24 +10,31 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from miles_router.core.alignment import line_up
+from miles_router.core.r3 import MemoryPayload, R3Block
+from miles_router.core.radix.marks import size_bytes_of
 from miles_router.core.radix.run import EMPTY, TokenRun
-from miles_router.core.radix.tree import path_to
 from miles_router.core.trajectory.finding import find_prompt
+from miles_router.core.trajectory.namespace import tail_text
 from miles_router.core.trajectory.reading import Missing, Reading, read_text
 from miles_router.core.trajectory.store import StoreLimits, TrajectoryStore
-from miles_router.core.trajectory.trajectory import TRAJECTORY_BYTES, chain_of
+from miles_router.core.trajectory.text_index import ENTRY_BYTES, digests_of
+from miles_router.core.trajectory.trajectory import ORPHAN_BYTES, TRAJECTORY_BYTES, chain_of
 from miles_router.core.trajectory.turn import NewTurn, Prompt, SpelledOutput, VersionSpan
 from tests.doubles.toy_tokenizer import ToyTokenizer
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from miles_router.core.r3 import R3Block
     from miles_router.core.radix.node import Node
     from miles_router.core.radix.tree import Tree
+    from miles_router.core.trajectory.namespace import Namespace
+    from miles_router.core.trajectory.trajectory import Trajectory
     from miles_router.core.trajectory.turn import Turn
 
+A, B, C, D = b"abcd"
+Q = ord("q")
 AB, ABC, CD, BC = 256, 257, 258, 259
+E_ACUTE = 261  # the merged token; its bytes are 0xC3 and 0xA9
 GIB = 1024**3
 TENANT = "tenant"
 
@@ -46,6 +53,20 @@ def run_of(*tokens: tuple[int, str]) -> TokenRun:
     """A run from ids and the text that each shows."""
     texts = [text.encode() for _, text in tokens]
     return TokenRun.of([token for token, _ in tokens], list(map(len, texts)), b"".join(texts))
+
+
+X = run_of((1, "x"))
+
+
+def block(size: int = 6) -> R3Block:
+    """Rows of routed experts that take `size` bytes."""
+    return R3Block(0, size, 1, "|u1", MemoryPayload(bytes(size)))
+
+
+def trajectory_of(turn: Turn) -> Trajectory:
+    """The trajectory whose last turn it is."""
+    assert turn.trajectory is not None
+    return turn.trajectory
 
 
 def logprobs_of(values: Sequence[float]) -> bytes:
@@ -175,6 +196,11 @@ class Rig:
             pass
 
 
+def ids_by_use(rig: Rig) -> list[str]:
+    """The trajectories by their last use, the one unused for longest first."""
+    return rig.store._usage.ids
+
+
 def tokens_of(reading: Reading) -> list[int]:
     return reading.tokens.tolist()
 
@@ -191,6 +217,16 @@ def nodes_of(tree: Tree) -> list[Node]:
         found += children
         left += children
     return found
+
+
+def path_to(node: Node) -> list[Node]:
+    """The nodes from the root, which is left out, to `node`."""
+    path = []
+    while node.parent is not None:
+        path.append(node)
+        node = node.parent
+    path.reverse()
+    return path
 
 
 def turns_in(store: TrajectoryStore) -> set[Turn]:
@@ -218,6 +254,7 @@ def check_consistent(store: TrajectoryStore, held: Sequence[Turn] = ()) -> None:
     for tenant, namespace in store.namespaces.items():
         own = [turn for turn in stored if turn.tenant == tenant]
         size_bytes += _check_tree(namespace.tree, own) + sum(turn.size_bytes for turn in own)
+        size_bytes += _check_texts(namespace, own) + _check_orphans(namespace, own)
         assert namespace.turns == len(own)
     assert store.size_bytes == size_bytes
     assert store.trajectories == sum(len(n.trajectories) for n in store.namespaces.values())
@@ -228,6 +265,33 @@ def check_consistent(store: TrajectoryStore, held: Sequence[Turn] = ()) -> None:
         assert turn.is_stored
         later = sum(other.parent is turn for other in stored)
         assert turn.holders == later + sum(one is turn for one in held)
+
+
+def _check_texts(namespace: Namespace, turns: Sequence[Turn]) -> int:
+    """Checks the index by text of these turns; returns its size in bytes."""
+    texts: dict[int, set[Turn]] = {}
+    for turn in turns:
+        for digest in digests_of(turn, tail_text(turn)):
+            texts.setdefault(digest, set()).add(turn)
+    size_bytes = ENTRY_BYTES * len(texts)
+    for digest, expected in texts.items():
+        marks = namespace.texts.of(digest)
+        assert set(marks) == expected
+        assert [turn.number for turn in marks] == sorted(turn.number for turn in expected)
+        size_bytes += size_bytes_of(marks)
+    assert (len(namespace.texts), namespace.texts.size_bytes) == (len(texts), size_bytes)
+    return size_bytes
+
+
+def _check_orphans(namespace: Namespace, turns: Sequence[Turn]) -> int:
+    """Checks who is an orphan: with whose trajectory nobody went on, though it is given up."""
+    gone_on_with = {turn.parent for turn in turns if turn.is_heir}
+    orphans = {turn for turn in turns if turn.trajectory is None and turn not in gone_on_with}
+    assert {turn for listed in namespace.orphans.values() for turn in listed} == orphans
+    for session, listed in namespace.orphans.items():
+        assert listed
+        assert {turn.session for turn in listed} == {session}
+    return ORPHAN_BYTES * len(orphans)
 
 
 def _check_tree(tree: Tree, turns: Sequence[Turn]) -> int:

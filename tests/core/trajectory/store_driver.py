@@ -11,14 +11,25 @@ from hypothesis.stateful import Bundle, RuleBasedStateMachine, initialize, rule
 
 from miles_router.core.alignment import line_up
 from miles_router.core.r3 import MemoryPayload, R3Block
-from miles_router.core.radix import children, marks
+from miles_router.core.radix import children, marks, match
 from miles_router.core.radix.children import LISTED_CHILDREN
 from miles_router.core.radix.marks import FEW
+from miles_router.core.radix.match import MAX_FORKS
 from miles_router.core.radix.tree import run_between
+from miles_router.core.trajectory import paths
 from miles_router.core.trajectory.finding import find_ids
+from miles_router.core.trajectory.paths import MAX_NODES
+from miles_router.core.trajectory.store import TrajectoryStore
 from miles_router.core.trajectory.turn import NewTurn, Prompt, Turn, VersionSpan
 from tests.core.trajectory.cases import Rig, limits, logprobs_of
-from tests.core.trajectory.store_oracle import Stored, StoreOracle, Token, may_be_cut, text_of
+from tests.core.trajectory.store_oracle import (
+    Stored,
+    StoreOracle,
+    Token,
+    may_be_cut,
+    text_of,
+    without_part_of_tail,
+)
 from tests.doubles.toy_tokenizer import DRAWN_IDS, EOS
 
 if TYPE_CHECKING:
@@ -52,13 +63,24 @@ class Storing(RuleBasedStateMachine):
         adds_bos=st.booleans(),
         few=st.sampled_from([0, 1, 16]),
         cut_tokens=st.sampled_from([1, 2, 3]),
+        max_forks=st.sampled_from([MAX_FORKS, MAX_FORKS, MAX_FORKS, 0, 1]),
+        max_nodes=st.sampled_from([MAX_NODES, MAX_NODES, 0]),
     )
     def build(
-        self, budget_bytes: int, r3_budget_bytes: int, adds_bos: bool, few: int, cut_tokens: int
+        self,
+        budget_bytes: int,
+        r3_budget_bytes: int,
+        adds_bos: bool,
+        few: int,
+        cut_tokens: int,
+        max_forks: int,
+        max_nodes: int,
     ) -> None:
-        # So that few children and few turns are stored as many are.
+        # So that few children, turns, branches and nodes are dealt with as many are.
         marks.FEW = children.LISTED_CHILDREN = few
         marks.CUT_TOKENS = cut_tokens
+        match.MAX_FORKS, paths.MAX_NODES = max_forks, max_nodes
+        self.sees_all_branches = max_forks == MAX_FORKS
         self.bounds = limits(
             budget_bytes,
             r3_budget_bytes=r3_budget_bytes,
@@ -66,16 +88,22 @@ class Storing(RuleBasedStateMachine):
             keep_versions=KEPT_VERSIONS,
         )
         self.rig = Rig(self.bounds, adds_bos=adds_bos)
+        self.rig.store = self.make_store()
         self.oracle = StoreOracle()
+        self.oracle.looks_everywhere = max_nodes == 0
         self.turns: dict[int, Turn] = {}
         self.arrived: list[str] = []
         self.used: dict[str, float] = {}  # trajectories by last use, longest unused first
         self.held_turns: list[Turn] = []
         self.payloads: list[MemoryPayload] = []
 
+    def make_store(self) -> TrajectoryStore:
+        return TrajectoryStore(self.bounds)
+
     def teardown(self) -> None:
         marks.FEW, children.LISTED_CHILDREN = FEW, LISTED_CHILDREN
         marks.CUT_TOKENS = 1
+        match.MAX_FORKS, paths.MAX_NODES = MAX_FORKS, MAX_NODES
 
     # -- storing ----------------------------------------------------------------------------------
 
@@ -146,20 +174,26 @@ class Storing(RuleBasedStateMachine):
         if seen == "cut":
             shown = shown[: max(0, len(shown) - cut)]
         if seen == "altered" and output:
-            shown = shown[:cut] + "d" + shown[cut + 1 :]
+            shown = shown[:cut] + " " + shown[cut:]
         lined = line_up(spelled, literal, shown.encode())
         return self.store(tenant, session, prompt, run, lined, is_text=True, **facts)
 
     def check_prompt(self, tenant: str, text: bytes, session: str | None, prompt: Prompt) -> None:
-        best = self.oracle.best(tenant, text, session)
-        if best is None or best.turn is None:
-            assert (prompt.parent, prompt.inherited) == (None, 0)
-            rest = text
-        else:
+        best, parent, rest = self.oracle.best(tenant, text, session), None, text
+        if best is not None and self.sees_all_branches:
             assert prompt.parent is not None
-            assert (prompt.parent.number, prompt.inherited) == (best.turn.number, best.depth)
-            rest = text[best.made_bytes :]
-        encoded = self.rig.tokenizer.encode(rest.decode(), is_continuation=best is not None)
+            assert best.turn is self.oracle.turns[prompt.parent.number - 1]
+            assert prompt.inherited == best.depth
+        if prompt.parent is not None:
+            assert best is not None
+            parent = self.oracle.turns[prompt.parent.number - 1]
+            assert parent.is_alive
+            assert (parent.tenant, session in {None, parent.session}) == (tenant, True)
+            known = text_of(parent.tokens[: prompt.inherited])
+            assert text.startswith(known)
+            assert len(known) <= best.made_bytes
+            rest = text[len(known) :]
+        encoded = self.rig.tokenizer.encode(rest.decode(), is_continuation=parent is not None)
         assert self.rig.prompt_run(prompt) == encoded
 
     @rule(
@@ -210,6 +244,7 @@ class Storing(RuleBasedStateMachine):
             if session in {None, turn.session}:
                 known = [token for token, _ in turn.tokens]
                 depth = next((d for d in range(len(known), 0, -1) if known[:d] == ids[:d]), 0)
+                depth = without_part_of_tail(turn, depth)
                 is_meant = session is not None or may_be_cut(turn, depth)
                 depths.append(depth if depth > turn.prompt_end and is_meant else 0)
         assert prompt.inherited == max(depths)

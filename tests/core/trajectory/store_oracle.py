@@ -95,12 +95,15 @@ class Answer:
     """What reading a text must give.
 
     `places`: any of them is right. `rest`: what no worker has seen; None: the whole text is known.
+    `is_end`: a turn ends with the text. `others`: all places where it stands, if none does.
     """
 
     places: list[Place] = field(default_factory=list)
     candidates: int = 1
     rest: bytes | None = None
     is_gone: bool = False
+    is_end: bool = False
+    others: list[Place] = field(default_factory=list)
 
 
 def text_of(tokens: Iterable[Token]) -> bytes:
@@ -112,6 +115,7 @@ class StoreOracle:
 
     def __init__(self) -> None:
         self.turns: list[Stored] = []
+        self.looks_everywhere = False  # too many turns to be looked for by themselves
 
     def alive(self, tenant: str) -> list[Stored]:
         return [turn for turn in self.turns if turn.is_alive and turn.tenant == tenant]
@@ -122,7 +126,8 @@ class StoreOracle:
         ends = [turn for turn in wanted if text in turn.texts]
         if ends:
             turn = max(ends, key=lambda one: one.number)
-            return Answer([Place(tuple(turn.tokens), turn, len(turn.tokens))], len(ends))
+            place = Place(tuple(turn.tokens), turn, len(turn.tokens))
+            return Answer([place], len(ends), is_end=True)
         is_gone = any(
             text in turn.texts for turn in self.turns if turn.tenant == tenant and not turn.is_alive
         )
@@ -130,7 +135,8 @@ class StoreOracle:
         whole = self._whole(seen_by(alive, session, rid), wanted, text, is_named)
         if whole and not (is_gone and session is None and rid is None):
             best = max(place.rank[0::3] for place in whole)
-            return Answer([place for place in whole if place.rank[0::3] == best], len(whole))
+            first = [place for place in whole if place.rank[0::3] == best]
+            return Answer(first, len(whole), others=whole)
         if is_gone:
             return Answer(is_gone=True)
         best_place = self.best(tenant, text, session, rid)
@@ -145,7 +151,8 @@ class StoreOracle:
         alive = self.alive(tenant)
         wanted = [turn for turn in alive if is_wanted(turn, session, rid)]
         is_named = session is not None or rid is not None
-        places = [made_on(path, wanted, text, is_named) for path in agreeing(alive, text)]
+        looked_at = alive if self.looks_everywhere else seen_by(alive, session, rid)
+        places = [made_on(path, wanted, text, is_named) for path in agreeing(looked_at, text)]
         # A whole answer ends with all its tokens, also with those at its end that show nothing.
         for turn in wanted:
             if is_answer_in(turn, text):
@@ -179,8 +186,7 @@ def seen_by(alive: list[Stored], session: str | None, rid: str | None) -> list[S
         return [turn for turn in alive if is_wanted(turn, session, rid)]
     if session is None:
         return alive
-    tips = [turn for turn in alive if turn.trajectory and turn.session == session]
-    return [turn for tip in tips for turn in tip.chain()]
+    return [turn for own in alive if own.session == session for turn in own.chain()]
 
 
 def agreeing(turns: list[Stored], text: bytes) -> set[tuple[Token, ...]]:
@@ -206,6 +212,11 @@ def may_be_cut(turn: Stored, depth: int) -> bool:
     return len(left) <= marks.CUT_TOKENS and not (text_of(left) + turn.partial).strip()
 
 
+def without_part_of_tail(turn: Stored, depth: int) -> int:
+    """`depth`; before the invisible tail if that would lose text there."""
+    return min(depth, turn.visible_end) if text_of(turn.tokens[depth:]) else depth
+
+
 def made_on(path: tuple[Token, ...], wanted: list[Stored], text: bytes, is_named: bool) -> Place:
     """The last token of `path` that a wanted turn produced; `is_named`: by session or rid."""
     best = Place(path, None, 0)
@@ -215,6 +226,7 @@ def made_on(path: tuple[Token, ...], wanted: list[Stored], text: bytes, is_named
             if one != other:
                 break
             shared += 1
+        shared = without_part_of_tail(turn, shared)
         if shared > turn.prompt_end and (is_named or may_be_cut(turn, shared)):
             is_whole = shared == turn.visible_end and is_answer_in(turn, text)
             best = max(best, Place(path, turn, shared, is_whole), key=_preferred)

@@ -7,20 +7,19 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
+from miles_router.core.radix.match import match_text
 from miles_router.core.radix.run import EMPTY
 from miles_router.core.radix.tree import run_between
-from miles_router.core.trajectory import finding
+from miles_router.core.trajectory import finding, paths
 from miles_router.core.trajectory.finding import find_ids, find_prompt
 from miles_router.core.trajectory.turn import Prompt
-from tests.core.trajectory.cases import AB, ABC, TENANT, Rig, new_turn, run_of
+from tests.core.trajectory.cases import AB, ABC, TENANT, A, B, C, D, Rig, new_turn, run_of
 from tests.doubles.toy_tokenizer import EOS
 
 if TYPE_CHECKING:
     import pytest
 
     from miles_router.core.trajectory.turn import Turn
-
-A, B, C, D = b"abcd"
 
 
 def ids_of(rig: Rig, *ids: int, session: str | None = None) -> Prompt:
@@ -79,6 +78,14 @@ def test_a_session_continues_its_own_turns_only() -> None:
     assert known(rig.find("qab")) == (newest, 2, [], b"b")
 
 
+def test_what_shows_nothing_is_not_continued_for_what_others_have_behind_it() -> None:
+    rig = Rig()
+    rig.answer("", [0xE2, D], session="s")
+    ids = run_of((0xE2, ""), (A, "a"))
+    rig.store.add(TENANT, new_turn(ids, run_of((B, "b"))), 0.0)
+    assert known(rig.find("ab", "s")) == (None, 0, [], b"ab")
+
+
 def test_a_prompt_behind_another_turn_is_not_taken() -> None:
     rig = Rig()
     one = rig.answer("q", [A], session="one")
@@ -121,6 +128,36 @@ def test_prompts_with_a_token_at_their_end_that_shows_nothing() -> None:
     prompt = run_of((ABC, "abc"), (EOS, ""))
     rig.store.add(TENANT, new_turn(prompt, run_of((D, "d"))), 0.0)
     assert known(rig.find("abc"))[2] == [ABC, EOS]
+
+
+def test_a_session_is_looked_for_by_itself(monkeypatch: pytest.MonkeyPatch) -> None:
+    rig = Rig()
+    own = rig.answer("q", [A, AB, A], session="s")
+    walks = []
+
+    def noted(root, text, wanted, within=None):  # type: ignore[no-untyped-def]
+        walks.append(None if within is None else len(within))
+        return match_text(root, text, wanted, within)
+
+    monkeypatch.setattr(finding, "match_text", noted)
+    assert known(rig.find("qaabax", "s")) == (own, 4, [], b"x")
+    assert walks == [3]
+    for number in range(40):  # as many ways to spell it do not change it
+        output = run_of((A, "a"), (A, "a"), (300 + number, "b"), (A, "a"))
+        new = new_turn(run_of((ord("q"), "q")), output, session=f"r{number}")
+        rig.store.add(TENANT, new, 0.0)
+    walks.clear()
+    assert known(rig.find("qaabax", "s")) == (own, 4, [], b"x")
+    assert walks[0] is not None
+    assert walks[0] <= 6
+    assert len(walks) == 1
+    walks.clear()
+    rig.find("q", "new")
+    assert walks == [0, None]
+    monkeypatch.setattr(paths, "MAX_NODES", 0)
+    walks.clear()
+    assert known(rig.find("qaabax", "s")) == (own, 4, [], b"x")
+    assert walks == [None]
 
 
 def test_ids_are_continued_where_they_agree() -> None:

@@ -31,7 +31,7 @@ def test_a_turn_is_noted_where_its_text_ends_and_where_its_tokens_are() -> None:
     turn = turns.add(new_turn(Q, A + B + END, visible=2))
     other = turns.add(new_turn(Q, A))
     assert turn.visible.answers == (turn,)
-    assert turn.node.ends == (turn,)
+    assert turn.node.ends == ()
     assert other.node.answers == (other,)
     makers = {node.run.text: node.makers for node in nodes_of(turns.namespace.tree)}
     assert makers == {b"q": (), b"a": (turn, other), b"b": (turn,), b"<e>": (turn,)}
@@ -47,17 +47,32 @@ def test_an_answer_that_shows_nothing_is_noted_apart() -> None:
     assert [shows_text(turn) for turn in (empty, silent, tail, cut)] == [False] * 4
     assert empty.node.ends == (empty, tail)
     assert silent.node.ends == (silent,)
-    assert tail.node.ends == (tail, cut)
-    assert cut.visible.cut_ends == {(1, False): {b"<": (cut,)}}
-    assert all(not node.answers for node in nodes_of(turns.namespace.tree))
+    assert cut.visible is empty.node
+    assert not any(node.answers or node.cut_ends for node in nodes_of(turns.namespace.tree))
+
+
+def test_a_turn_is_found_by_its_text_with_its_tail_and_without() -> None:
+    turns = Turns()
+    first = turns.add(new_turn(Q, A + B + END, visible=2))
+    other = turns.add(new_turn(Q, A + B))
+    later = turns.add(new_turn(Q, A + END, parent=first, inherited=3, visible=1, partial=b"<"))
+    of = {text: turns.namespace.texts.of(digest_of(text)) for text in (
+        b"qab", b"qab<e>", b"qabqa<", b"qabqa", b"qabqa<e>", b"qabqa<e", b"q", b""
+    )}  # fmt: skip
+    assert {text: found for text, found in of.items() if found} == {
+        b"qab": (first, other),
+        b"qab<e>": (first,),
+        b"qabqa<": (later,),
+        b"qabqa<e>": (later,),
+    }
 
 
 def test_a_tail_all_of_which_is_shown_is_noted_once() -> None:
     turns = Turns()
     turn = turns.add(new_turn(Q, A + END, visible=1, partial=b"<e>"))
     assert tail_text(turn) == b"<e>"
-    assert turn.node.ends == ()
-    assert turn.visible.cut_ends == {(3, True): {b"<e>": (turn,)}}
+    assert len(turns.namespace.texts) == 1
+    assert turn.visible.cut_ends == {3: {b"<e>": (turn,)}}
 
 
 @pytest.mark.parametrize("partial", [b"", b"<"])
@@ -65,7 +80,8 @@ def test_a_turn_leaves_nothing_behind(partial: bytes) -> None:
     turns = Turns()
     stays = turns.add(new_turn(Q, A + B + END, visible=2, rid="r"))
     tree = turns.namespace.tree
-    before = (tree.size_bytes, tree.tokens, tree.nodes)
+    texts = turns.namespace.texts
+    before = (tree.size_bytes, tree.tokens, tree.nodes, texts.size_bytes, len(texts))
     for new in (
         new_turn(Q, A + B + END, visible=2, partial=partial, rid="r"),
         new_turn(Q, SILENT, rid="x"),
@@ -73,12 +89,26 @@ def test_a_turn_leaves_nothing_behind(partial: bytes) -> None:
     ):
         turn = turns.add(new)
         turns.namespace.remove_turn(turn)
-        assert (tree.size_bytes, tree.tokens, tree.nodes) == before
+        now = (tree.size_bytes, tree.tokens, tree.nodes, texts.size_bytes, len(texts))
+        assert now == before
         assert not turn.is_stored
     assert turns.namespace.by_rid == {"r": (stays,)}
     turns.namespace.remove_turn(stays)
     assert (tree.size_bytes, tree.tokens, tree.nodes, turns.namespace.turns) == (0, 0, 0, 0)
     assert turns.namespace.by_rid == {}
+    assert (texts.size_bytes, len(texts), turns.namespace.size_bytes) == (0, 0, 0)
+
+
+def test_orphans_are_listed_by_session() -> None:
+    turns = Turns()
+    namespace = turns.namespace
+    made = [turns.add(new_turn(Q, A, session=session)) for session in ("s", None, "s")]
+    for turn in made:
+        namespace.add_orphan(turn)
+    assert namespace.orphans == {"s": {made[0]: None, made[2]: None}, None: {made[1]: None}}
+    for turn in made:
+        namespace.remove_orphan(turn)
+    assert namespace.orphans == {}
 
 
 def test_turns_are_found_by_the_request_that_they_are_or_continue() -> None:

@@ -1,12 +1,13 @@
 from __future__ import annotations
 
-import msgspec
 import math
 
+import msgspec
 import numpy as np
 import pytest
 
 from miles_router.core.radix.run import EMPTY, TokenRun
+from miles_router.core.trajectory.digest import digest_of
 from miles_router.core.trajectory.reading import (
     Missing,
     Reading,
@@ -21,7 +22,13 @@ from tests.core.trajectory.cases import (
     AB,
     ABC,
     CD,
+    E_ACUTE,
     TENANT,
+    A,
+    B,
+    C,
+    D,
+    Q,
     Rig,
     check_consistent,
     logprobs_of,
@@ -31,11 +38,6 @@ from tests.core.trajectory.cases import (
     tokens_of,
 )
 from tests.doubles.toy_tokenizer import EOS
-
-A, B, C, D = b"abcd"
-E_ACUTE = 261  # the merged token; its bytes are 0xC3 and 0xA9
-Q = ord("q")
-
 
 # -- bugs of the original --------------------------------------------------------------------------
 
@@ -87,6 +89,18 @@ def test_the_order_of_insertion_does_not_matter(order: tuple[int, int]) -> None:
     assert tokens_of(rig.read("ab")) == [300]
     assert tokens_of(rig.read("acd")) == [A, CD]
     assert tokens_of(rig.read("a")) == [A]
+
+
+def test_a_text_is_compared_where_its_digest_is_that_of_another(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    digest = digest_of(b"qa")
+    monkeypatch.setattr("miles_router.core.trajectory.reading.digest_of", lambda _text: digest)
+    rig = Rig()
+    rig.answer("q", [A, EOS])
+    for text, ids in (("qa", [Q, A, EOS]), ("q", [Q]), ("qab", [Q, A])):
+        assert tokens_of(rig.read(text)) == ids
+    assert rig.missing("x").gone is None
 
 
 def test_reading_what_is_not_there_changes_nothing() -> None:

@@ -19,6 +19,7 @@ from miles_router.core.trajectory.record import (
     R3_VALUE_BYTES,
     BrokenFrame,
     FrameReader,
+    OrphanRecord,
     R3Record,
     Record,
     RemovalRecord,
@@ -110,8 +111,9 @@ def turns(draw: st.DrawFn) -> TurnRecord:
     )
 
 
-removals = st.builds(RemovalRecord, st.lists(st.integers(0, 2**62), max_size=5))
-anything = st.lists(turns() | removals, max_size=5)
+numbers = st.lists(st.integers(0, 2**62), max_size=5)
+told = st.builds(RemovalRecord, numbers) | st.builds(OrphanRecord, numbers)
+anything = st.lists(turns() | told, max_size=5)
 
 
 def read(segment: bytes) -> tuple[list[Record], FrameReader]:
@@ -142,6 +144,7 @@ def test_the_format_on_disk_is_this_one() -> None:
     # A change of these bytes makes journals unreadable: it needs another FORMAT_VERSION.
     assert framed(b"\x93\xa6header\x01\xd9\x40" + b"f" * 64) == HEADER
     assert framed(b"\x92\xa7removal\x92\x01\xcd\x01\x2c") == frame(RemovalRecord([1, 300]))
+    assert framed(b"\x92\xa6orphan\x92\x01\xcd\x01\x2c") == frame(OrphanRecord([1, 300]))
     prompt, output = plain_turn().prompt, plain_turn().output
     runs = [{"ids": run.ids, "lengths": run.lengths, "text": run.text} for run in (prompt, output)]
     spans = [{"version": "default", "start": 0, "end": 1}, {"version": None, "start": 1, "end": 3}]
@@ -217,7 +220,8 @@ def test_a_record_that_is_too_large_is_not_written(monkeypatch: pytest.MonkeyPat
 
 
 @pytest.mark.parametrize(
-    "bytes_of_one", [frame(RemovalRecord([7])), frame(plain_turn()) + b"\0", b"", HEADER]
+    "bytes_of_one",
+    [frame(RemovalRecord([7])), frame(OrphanRecord([7])), frame(plain_turn()) + b"\0", b"", HEADER],
 )
 def test_only_exactly_one_turn_is_read_as_a_turn(bytes_of_one: bytes) -> None:
     with pytest.raises(BrokenFrame):

@@ -4,7 +4,6 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from miles_router.core.r3 import MemoryPayload, R3Block
 from miles_router.core.radix.run import EMPTY, TokenRun
 from miles_router.core.radix.tree import run_between
 from miles_router.core.trajectory.reading import Missing, Reading, read_turn, text_of
@@ -13,37 +12,25 @@ from miles_router.core.trajectory.trajectory import chain_of
 from tests.core.trajectory.cases import (
     AB,
     TENANT,
+    A,
+    B,
+    C,
+    D,
     Rig,
+    X,
     check_consistent,
+    ids_by_use,
     limits,
     mask_of,
     new_turn,
-    run_of,
     tokens_of,
+    trajectory_of,
     turns_in,
 )
 from tests.doubles.toy_tokenizer import EOS
 
 if TYPE_CHECKING:
-    from miles_router.core.trajectory.trajectory import Trajectory
     from miles_router.core.trajectory.turn import Turn
-
-A, B, C, D = b"abcd"
-X = run_of((1, "x"))
-
-
-def block(size: int = 6) -> R3Block:
-    return R3Block(0, size, 1, "|u1", MemoryPayload(bytes(size)))
-
-
-def trajectory_of(turn: Turn) -> Trajectory:
-    assert turn.trajectory is not None
-    return turn.trajectory
-
-
-def ids(rig: Rig) -> list[str]:
-    return rig.store._usage.ids
-
 
 # -- trajectories ----------------------------------------------------------------------------------
 
@@ -89,6 +76,66 @@ def test_a_fork_keeps_what_both_share_until_both_are_gone() -> None:
     rig.sweep()
     assert (first.is_stored, rig.store.size_bytes) == (False, 0)
     check_consistent(rig.store)
+
+
+def test_the_last_turn_of_what_was_given_up_is_an_orphan_while_others_continue_it() -> None:
+    rig = Rig()
+    first = rig.answer("q", [A, B])
+    later = rig.answer("qabc", [C])
+    fork = rig.answer("qabx", [D])
+    orphans = rig.store.namespaces[TENANT].orphans
+    rig.store.evict(trajectory_of(fork), "ttl")
+    assert orphans == {None: {fork: None}}  # until it is removed
+    rig.sweep()
+    assert (orphans, rig.store.take_orphaned()) == ({}, [])  # the later turn goes on
+    fork = rig.answer("qabx", [D])
+    rig.store.evict(trajectory_of(later), "deleted")
+    assert rig.store.has_removed
+    assert rig.store.take_orphaned() == [later.number]
+    rig.sweep()
+    assert orphans == {None: {first: None}}
+    assert (rig.store.take_orphaned(), rig.store.take_orphaned()) == ([first.number], [])
+    check_consistent(rig.store)
+    rig.store.hold(first, 0.0)
+    rig.store.evict(trajectory_of(fork), "deleted")
+    rig.sweep()
+    assert (orphans, rig.store.take_orphaned()) == ({None: {first: None}}, [])
+    again = rig.answer("qaby", [D])
+    assert trajectory_of(again).id == f"t{again.number}"  # an orphan stays one
+    rig.store.release(first)
+    rig.sweep()
+    assert orphans == {None: {first: None}}
+    rig.store.evict(trajectory_of(again), "deleted")
+    rig.sweep()
+    assert (orphans, rig.store.take_orphaned(), rig.store.turns) == ({}, [], 0)
+    check_consistent(rig.store)
+
+
+def test_what_others_hold_of_a_session_is_still_the_sessions_own() -> None:
+    rig = Rig()
+    first = rig.answer("q", [A, B], session="s")
+    rig.answer("qabc", [D])  # of no session: it goes on with what it finds
+    rig.store.evict(trajectory_of(first), "deleted")
+    rig.sweep()
+    assert tokens_of(rig.read("qab", session="s")) == [ord("q"), A, B]
+    assert tokens_of(rig.read("q", session="s")) == [ord("q")]
+    assert rig.find("qabx", "s").parent is first
+    assert rig.read("qabx", session="s").rest == b"x"
+
+
+def test_an_orphan_of_an_earlier_run_is_one_again() -> None:
+    rig = Rig()
+    first = rig.answer("q", [A, B])
+    fork = rig.answer("qac", [D])
+    identity = trajectory_of(first).id
+    rig.store.orphan(first)
+    rig.store.orphan(first)
+    assert rig.store.gone.reason(TENANT, identity) is None
+    rig.sweep()
+    assert (ids_by_use(rig), rig.store.turns) == ([trajectory_of(fork).id], 2)
+    rig.store.orphan(fork)
+    rig.sweep()
+    assert (rig.store.turns, rig.store.size_bytes) == (0, 0)
 
 
 @pytest.mark.parametrize("order", [(0, 1), (1, 0)])
@@ -179,7 +226,7 @@ def test_a_log_in_order_gives_the_same_readings() -> None:
         log.append((turn, trajectory_of(turn).id))
     again = restored(log)
     assert again.store.size_bytes == rig.store.size_bytes
-    assert ids(again) == ids(rig)
+    assert ids_by_use(again) == ids_by_use(rig)
     for turn, _ in log:
         text = text_of(turn).decode()
         for asked in (text, text + "z", text[:-1]):
@@ -195,7 +242,7 @@ def test_a_log_in_order_gives_the_same_readings() -> None:
                 )
                 assert one.logprobs.tobytes() == other.logprobs.tobytes()
     assert again.answer("new", [A]).number == 7
-    assert ids(again)[-1] == "new-7"
+    assert ids_by_use(again)[-1] == "new-7"
     check_consistent(again.store)
 
 

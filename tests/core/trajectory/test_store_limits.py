@@ -8,35 +8,24 @@ from miles_router.core.trajectory.reading import Missing
 from miles_router.core.trajectory.store import TrajectoryStore
 from tests.core.trajectory.cases import (
     TENANT,
+    A,
+    B,
+    C,
+    D,
     Rig,
+    block,
     check_consistent,
+    ids_by_use,
     limits,
     mask_of,
     new_turn,
     run_of,
     tokens_of,
+    trajectory_of,
 )
 
 if TYPE_CHECKING:
-    from miles_router.core.trajectory.trajectory import Trajectory
     from miles_router.core.trajectory.turn import Turn
-
-A, B, C, D = b"abcd"
-X = run_of((1, "x"))
-
-
-def block(size: int = 6) -> R3Block:
-    return R3Block(0, size, 1, "|u1", MemoryPayload(bytes(size)))
-
-
-def trajectory_of(turn: Turn) -> Trajectory:
-    assert turn.trajectory is not None
-    return turn.trajectory
-
-
-def ids(rig: Rig) -> list[str]:
-    return rig.store._usage.ids
-
 
 # -- holding ---------------------------------------------------------------------------------------
 
@@ -93,7 +82,7 @@ def test_a_held_trajectory_is_used() -> None:
     rig = Rig()
     turns = [rig.answer(text, [A]) for text in "xyz"]
     rig.store.hold(turns[0], 7.0)
-    assert ids(rig) == ["t2", "t3", "t1"]
+    assert ids_by_use(rig) == ["t2", "t3", "t1"]
     assert trajectory_of(turns[0]).used_at == 7.0
 
 
@@ -108,7 +97,7 @@ def test_the_trajectory_unused_for_longest_goes_first_and_goes_whole() -> None:
     size = rig.store.size_bytes
     rig.store.limits = limits(size)
     rig.answer("w", [A, B])
-    assert ids(rig) == ["t3", "t1", "t5"]
+    assert ids_by_use(rig) == ["t3", "t1", "t5"]
     assert rig.missing("yab").gone == "evicted"
     assert rig.store.gone.reason(TENANT, "t2") == "evicted"
     rig.answer("v" * 2_000, [A, B])  # more than one of them has to go
@@ -217,12 +206,12 @@ def test_a_trajectory_goes_after_its_time() -> None:
     rig.answer("y", [A])
     rig.now = 10.5
     rig.sweep()
-    assert ids(rig) == ["t2"]
+    assert ids_by_use(rig) == ["t2"]
     assert rig.missing("xa").gone == "ttl"
     rig.answer("yab", [C])
     rig.now = 20.0
     rig.sweep()
-    assert ids(rig) == ["t2"]
+    assert ids_by_use(rig) == ["t2"]
     rig.now = 20.6
     rig.sweep()
     assert rig.store.trajectories == 0
@@ -236,11 +225,11 @@ def test_the_newest_versions_are_kept_in_the_order_of_arrival() -> None:
     rig.answer("none", [], version=None)
     rig.sweep()
     assert rig.missing("defaulta").gone == "version"
-    assert ids(rig) == ["t2", "t3", "t4"]
+    assert ids_by_use(rig) == ["t2", "t3", "t4"]
     assert rig.store.note_version("1")
     assert not rig.store.note_version("7")
     rig.sweep()
-    assert ids(rig) == ["t3", "t4"]
+    assert ids_by_use(rig) == ["t3", "t4"]
 
 
 def test_an_old_turn_goes_with_the_last_new_one_that_continues_it() -> None:
@@ -281,6 +270,15 @@ def test_routed_experts_of_the_oldest_turns_go_first() -> None:
     assert rig.store.take_freed() == []
     assert tokens_of(rig.read("xa")) == [ord("x"), A]
     assert rig.answer("w", [A], r3=block(21)).r3 is None
+    check_consistent(rig.store)
+
+
+def test_a_turn_says_why_its_routed_experts_are_gone() -> None:
+    rig = Rig(limits(r3_budget_bytes=20))
+    turns = [rig.answer(text, [A], r3=block(8)) for text in "xyz"]
+    rig.store.drop_r3(turns[1], "lost")
+    assert [turn.r3_missing for turn in turns[:2]] == ["evicted", "lost"]
+    assert rig.store.r3_removed == {"evicted": 1, "lost": 1}
     check_consistent(rig.store)
 
 

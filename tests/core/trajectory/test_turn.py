@@ -1,8 +1,8 @@
 from __future__ import annotations
 
-import msgspec
 from typing import TYPE_CHECKING, Any
 
+import msgspec
 import pytest
 
 from miles_router.core.radix.run import EMPTY

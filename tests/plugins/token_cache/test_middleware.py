@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import json
+from itertools import groupby
 from typing import Any
 
 import pytest
+import trio
 
+import miles_router.plugins.token_cache.prepared
 from tests.plugins.token_cache.rig import (
     EOS,
     EOS_ID,
@@ -180,6 +183,49 @@ async def test_a_batch_is_stored_item_by_item(count: int) -> None:
     assert stage.stored == count
     for text in texts:
         assert stage.read(text + WORD).tokens.tolist() == ids_of(text) + PARTS
+
+
+@pytest.mark.parametrize("kind", ["text", "input_ids"])
+async def test_a_large_batch_leaves_the_loop_to_others(
+    kind: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def reply(request: dict[str, Any]) -> Reply:
+        prompts = request["input_ids"]
+        return [answer({**request, "rid": "r", "input_ids": ids}, PARTS) for ids in prompts]
+
+    steps: list[str] = []
+    stage = Stage(reply)
+    find = {"text": "find_prompt", "input_ids": "find_ids"}[kind]
+    found = getattr(miles_router.plugins.token_cache.prepared, find)
+
+    def noting_find(*args: Any) -> Any:
+        steps.append("find")
+        return found(*args)
+
+    monkeypatch.setattr(miles_router.plugins.token_cache.prepared, find, noting_find)
+    added = stage.cache.store.add
+
+    def noting_add(*args: Any) -> Any:
+        steps.append("add")
+        return added(*args)
+
+    monkeypatch.setattr(stage.cache.store, "add", noting_add)
+
+    async def other() -> None:
+        while True:
+            await trio.lowlevel.checkpoint()
+            steps.append("other")
+
+    texts = [f"{PROMPT} {number}" for number in range(200)]
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(other)
+        await stage.generate({"text": [PROMPT]})  # the namespace is there
+        await stage.generate({kind: texts if kind == "text" else [ids_of(one) for one in texts]})
+        nursery.cancel_scope.cancel()
+    for kind_of_step in ("find", "add"):
+        at_once = [len(list(run)) for step, run in groupby(steps) if step == kind_of_step]
+        assert sum(at_once) >= 200
+        assert max(at_once) <= 2 * 16  # trio takes the tasks of a round in any order
 
 
 async def test_samples_of_one_request_are_stored_each() -> None:

@@ -127,7 +127,7 @@ async def test_blocks_live_in_files_and_go_with_their_turns(tmp_path: Path) -> N
     stage.cache.store.evict(trajectory, "deleted")
     await stage.cache.sweep()
     assert names_in(tmp_path) == []
-    assert read_experts(reading) == (None, "evicted")
+    assert read_experts(reading) == (None, "deleted")
 
 
 async def test_a_disk_that_takes_nothing_costs_the_rows_alone(tmp_path: Path) -> None:

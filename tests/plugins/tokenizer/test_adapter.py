@@ -20,6 +20,7 @@ from tests.plugins.tokenizer.vocabularies import (
     SPECIAL,
     fast,
     int32,
+    is_special,
     llama_like,
     load,
 )
@@ -79,7 +80,12 @@ def test_a_whole_prompt_gets_the_ids_of_the_worker(name: str, text: str) -> None
 @given(data=st.data())
 def test_any_prompt_gets_the_ids_of_the_worker(name: str, data: st.DataObject) -> None:
     loaded, text = load(name), data.draw(prompts(name))
-    run = loaded.adapter.encode(text, is_continuation=False)
+    try:
+        run = loaded.adapter.encode(text, is_continuation=False)
+    except UnfitRun:  # no token could stand for it
+        assert name in BYTE_LEVEL
+        assert set(text.encode()) <= missing_bytes(name)
+        return
     assert run.id_array.tolist() == loaded.worker_ids(text)
     check_run(run, text)
 
@@ -88,6 +94,10 @@ def test_any_prompt_gets_the_ids_of_the_worker(name: str, data: st.DataObject) -
 @given(data=st.data())
 def test_a_continuation_shows_its_text_behind_other_text(name: str, data: st.DataObject) -> None:
     loaded, text = load(name), data.draw(prompts(name))
+    if name in BYTE_LEVEL and text and set(text.encode()) <= missing_bytes(name):
+        with pytest.raises(UnfitRun):  # no token could stand for it
+            loaded.adapter.encode(text, is_continuation=True)
+        return
     run = loaded.adapter.encode(text, is_continuation=True)
     check_run(run, text)
     if name in BYTE_LEVEL and not missing_bytes(name) & set(text.encode()):
@@ -122,10 +132,8 @@ def test_a_literal_is_its_token(name: str) -> None:
     run = loaded.adapter.encode(f"{special} the", is_continuation=True)
     assert int(run.id_array[0]) == token
     assert int(run.length_array[0]) == len(special.encode())
-    assert loaded.adapter.is_special(token)
-    assert not loaded.adapter.is_special(int(run.id_array[-1]))
-    assert not loaded.adapter.is_special(-1)
-    assert not loaded.adapter.is_special(loaded.adapter.vocab_size)
+    assert is_special(loaded.adapter, token)
+    assert not is_special(loaded.adapter, int(run.id_array[-1]))
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -22,6 +22,7 @@ from miles_router.plugins.tokenizer.gguf import load_gguf_tokenizer
 from miles_router.sim.tokenizer import tokenizer_dir
 
 if TYPE_CHECKING:
+    from miles_router.core.tokenizing import Tokenizer
     from miles_router.plugins.tokenizer.adapter import HuggingFaceTokenizer
 
 os.environ.setdefault("TRANSFORMERS_NO_ADVISORY_WARNINGS", "1")
@@ -197,3 +198,11 @@ def copy_of(source: Path, target: Path) -> Path:
 
 def int32(ids: list[int]) -> np.ndarray[tuple[int], np.dtype[np.int32]]:
     return np.array(ids, dtype=np.int32)
+
+
+def is_special(tokenizer: Tokenizer, token: int) -> bool:
+    """Whether a token has a text that is left out on demand."""
+    literal, skipped = (
+        tokenizer.spell(int32([token]), skip_special_tokens=skips).text for skips in (False, True)
+    )
+    return bool(literal) and not skipped
