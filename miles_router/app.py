@@ -110,8 +110,9 @@ async def run_router(
         ConfigFault: the settings cannot be used on this machine.
         ExceptionGroup: a part failed that nothing works without.
     """
+    listeners = await _listen(settings)
     try:
-        await _live(settings, log, log_ring, next_stop, on_ready)
+        await _live(listeners, settings, log, log_ring, next_stop, on_ready)
     except BaseExceptionGroup as group:
         faults, others = group.split(ConfigFault)
         if faults is None or others is not None:
@@ -120,16 +121,19 @@ async def run_router(
         while isinstance(fault, BaseExceptionGroup):
             fault = fault.exceptions[0]
         raise fault from None
+    finally:
+        for listener in listeners:  # those of a router that failed before it served
+            listener.socket.close()
 
 
 async def _live(
+    listeners: list[trio.SocketListener],
     settings: Settings,
     log: FilteringBoundLogger,
     log_ring: LogRing,
     next_stop: Callable[[], Awaitable[str]],
     on_ready: Callable[[Services, App], None],
 ) -> None:
-    listeners = await _listen(settings)
     async with trio.open_nursery() as nursery:
         services = assemble(settings, background=nursery, log=log, log_ring=log_ring)
         add_configured_workers(services)

@@ -16,6 +16,7 @@ from miles_router.core.affinity import AffinityTable
 from miles_router.core.events import Event, EventLog
 from miles_router.core.health import HealthLimits
 from miles_router.core.inflight import InflightTable
+from miles_router.core.log_ring import LogRing
 from miles_router.core.metrics import Metrics
 from miles_router.core.pool import Pool
 from miles_router.core.urlrules import AddressRules
@@ -36,6 +37,7 @@ def assemble(
     *,
     background: trio.Nursery,
     log: FilteringBoundLogger,
+    log_ring: LogRing | None = None,
     rng: random.Random | None = None,
 ) -> Services:
     """The parts of one router, put together. Called inside the trio loop that will run it."""
@@ -87,6 +89,7 @@ def assemble(
         rng=rng,
         started_at=now,
         boot_id=boot_id,
+        log_ring=LogRing() if log_ring is None else log_ring,
         token_cache=cache,
     )
 
@@ -104,5 +107,5 @@ def add_configured_workers(services: Services) -> None:
 
 def _log_event(log: FilteringBoundLogger, event: Event) -> None:
     is_trouble = event.to_state in {"quarantined", "suspect", "stale"}
-    write = log.warning if is_trouble or event.kind.endswith("failed") else log.info
+    write = log.warning if is_trouble or event.kind.endswith(("failed", "refused")) else log.info
     write(event.kind, message=event.message, worker=event.url, seq=event.seq)

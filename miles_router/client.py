@@ -23,6 +23,8 @@ DEFAULT_URL = "http://127.0.0.1:30000"
 # A router answers admin calls from memory; more than this means that it hangs.
 _CALL_TIMEOUT_S = 10.0
 _CONNECT_TIMEOUT_S = 5.0
+# As long as a router lets a probe take at most (--health-timeout-s), and its answer.
+_PROBE_S = 60.0
 _POLL_S = 0.2
 
 _Result = TypeVar("_Result")
@@ -86,14 +88,6 @@ class Added(msgspec.Struct, frozen=True):
     worker_id: str
     url: str
     status: str
-    location: str | None = None
-
-
-class _AddAnswer(msgspec.Struct, frozen=True):
-    url: str
-    status: str
-    worker_id: str | None = None
-    id: str | None = None
     location: str | None = None
 
 
@@ -173,19 +167,22 @@ class RouterClient:
             RouterCallFailed: refused, or (`worker_not_active`) not ready within `wait_s`.
         """
         body = {"url": url, "api_key": api_key, "labels": labels}
-        answer = self._call(
+        return self._call(
             "POST",
             "/workers" if wait_s is None else f"/workers?wait={wait_s:g}",
-            _AddAnswer,
+            Added,
             body={name: value for name, value in body.items() if value},
             extra_s=wait_s or 0.0,
         )
-        worker_id = answer.worker_id or answer.id or ""
-        return Added(worker_id, answer.url, answer.status, answer.location)
 
-    def remove(self, worker: str) -> None:
-        """Remove a worker: it gets nothing new, and its running requests finish."""
-        self._call("DELETE", _path(worker), dict[str, Any])
+    def remove(self, worker: str, *, deadline_s: float | None = None) -> None:
+        """Remove a worker: it gets nothing new; what still runs after `deadline_s` is cut."""
+        query = "" if deadline_s is None else f"?deadline_s={deadline_s:g}"
+        self._call("DELETE", _path(worker) + query, dict[str, Any])
+
+    def probe(self, worker: str) -> Worker:
+        """Check a worker's health now; the worker as it is after that."""
+        return self._call("POST", _path(worker, "probe"), Worker, extra_s=_PROBE_S)
 
     def drain(self, worker: str, *, deadline_s: float | None = None) -> Worker:
         """Give a worker nothing new; requests still running after `deadline_s` are cut."""

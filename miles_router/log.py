@@ -1,5 +1,7 @@
 """Log lines on stderr: for people, or one JSON object a line. No secret and no prompt is in one.
 
+The newest are kept in a ring besides, as people read them, for `/log` and the screens.
+
 Lines are written in the middle of what they tell of, so writing one never raises: where nobody
 reads any more, or the disk is full, lines are lost. What clients and workers sent cannot steer the
 terminal of the one who reads: the console shows it with control characters escaped.
@@ -8,9 +10,11 @@ terminal of the one who reads: the console shows it with control characters esca
 from __future__ import annotations
 
 import os
+import re
 import select
 import stat
 import sys
+import time
 from contextlib import suppress
 from typing import TYPE_CHECKING, Literal, TextIO, cast
 
@@ -19,17 +23,30 @@ import structlog
 if TYPE_CHECKING:
     from structlog.typing import EventDict, FilteringBoundLogger, Processor, WrappedLogger
 
-_MANY_LINES = frozenset({"exception", "stack"})
+    from miles_router.core.log_ring import LogRing
+
+_MANY_LINES = ("stack", "exception")
+# With 2,000 lines in the ring, at most some megabytes.
+KEPT_CHARACTERS = 4_000
+_NEEDS_QUOTES = re.compile(r"[\s=\"']")
+# Tracebacks without local variables: those hold prompts and keys.
+_render_exception = structlog.processors.ExceptionRenderer()
 
 
-def make_log(log_format: Literal["console", "json"], level: str) -> FilteringBoundLogger:
-    """The logger of one router. The standard library's loggers keep their own ways."""
+def make_log(
+    log_format: Literal["console", "json"], level: str, *, ring: LogRing | None = None
+) -> FilteringBoundLogger:
+    """The logger of one router, whose lines also go to `ring`.
+
+    The standard library's loggers keep their own ways.
+    """
     processors: list[Processor] = [
         structlog.contextvars.merge_contextvars,
         structlog.processors.add_log_level,
-        structlog.processors.TimeStamper(fmt="iso", utc=True),
     ]
-    # Tracebacks without local variables: those hold prompts and keys.
+    if ring is not None:
+        processors.append(_Keeping(ring))
+    processors.append(structlog.processors.TimeStamper(fmt="iso", utc=True))
     if log_format == "json":
         tracebacks = structlog.tracebacks.ExceptionDictTransformer(show_locals=False)
         processors += [
@@ -38,7 +55,7 @@ def make_log(log_format: Literal["console", "json"], level: str) -> FilteringBou
         ]
     else:
         processors += [
-            structlog.processors.ExceptionRenderer(),
+            _render_exception,
             _escape,
             structlog.dev.ConsoleRenderer(
                 colors=sys.stderr is not None and sys.stderr.isatty(),
@@ -50,7 +67,44 @@ def make_log(log_format: Literal["console", "json"], level: str) -> FilteringBou
         processors=processors,
         wrapper_class=structlog.make_filtering_bound_logger(level),
     )
-    return cast("FilteringBoundLogger", log)
+    # Bound once: what `wrap_logger` returns would be bound anew at each call, for 7 us.
+    return cast("FilteringBoundLogger", log.bind())
+
+
+class _Keeping:
+    """Copies each line to a ring, and leaves it as it is."""
+
+    def __init__(self, ring: LogRing) -> None:
+        self._ring = ring
+
+    def __call__(self, logger: WrappedLogger, method: str, event: EventDict) -> EventDict:
+        """Keep what `event` says, in 8 us."""
+        shown = dict(event)
+        if shown.get("exc_info"):
+            shown = dict(_render_exception(logger, method, shown))
+        words = [str(shown.pop("event", ""))]
+        level = str(shown.pop("level", method))
+        traces = [str(shown.pop(key)) for key in _MANY_LINES if key in shown]
+        words += [f"{key}={_spelled(value)}" for key, value in shown.items()]
+        lines = [_printable(" ".join(words), keep=""), *(_printable(t, keep="\n") for t in traces)]
+        now_s = time.time()  # noqa: TID251  lines carry Unix time
+        self._ring.add(now_s, level, _shortened("\n".join(lines)))
+        return event
+
+
+def _spelled(value: object) -> str:
+    """A value as the console shows it: text stands in quotes only where it has spaces."""
+    if isinstance(value, str) and value and not _NEEDS_QUOTES.search(value):
+        return value
+    return repr(value)
+
+
+def _shortened(text: str) -> str:
+    """What a ring keeps of a line: of a long traceback the beginning and, above all, the end."""
+    if len(text) <= KEPT_CHARACTERS:
+        return text
+    half = KEPT_CHARACTERS // 2
+    return f"{text[:half]}\n[...]\n{text[-half:]}"
 
 
 def _escape(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:

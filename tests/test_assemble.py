@@ -122,6 +122,7 @@ async def test_events_are_logged_and_trouble_as_a_warning() -> None:
         services.pool.note_probe(worker, ProbeReport(ProbeOutcome.PASSED, now, now), now)
         services.pool.note_probe(worker, ProbeReport(ProbeOutcome.UNREACHABLE, now, now), now)
         services.events.add("task_failed", "the health task failed", now)
+        services.events.add("r3_refused", "rows of another width", now)
     said = [(call.method_name, call.kwargs["event"]) for call in logger.calls]
     assert said == [
         ("info", "worker_joining"),
@@ -129,5 +130,6 @@ async def test_events_are_logged_and_trouble_as_a_warning() -> None:
         ("info", "worker_active"),
         ("warning", "worker_quarantined"),
         ("warning", "task_failed"),
+        ("warning", "r3_refused"),
     ]
     assert {call.kwargs["worker"] for call in logger.calls} == {"http://127.0.0.1:1", None}

@@ -77,6 +77,9 @@ ACTIONS: list[tuple[Callable[[RouterClient], object], tuple[str, str, Any]]] = [
     (lambda c: c.quarantine("w1", reason="x"), ("POST", "/workers/w1/quarantine", {"reason": "x"})),
     (lambda c: c.release("w1"), ("POST", "/workers/w1/release", None)),
     (lambda c: c.remove("w1"), ("DELETE", "/workers/w1", None)),
+    (lambda c: c.remove("w1", deadline_s=0), ("DELETE", "/workers/w1?deadline_s=0", None)),
+    (lambda c: c.remove("w1", deadline_s=2.5), ("DELETE", "/workers/w1?deadline_s=2.5", None)),
+    (lambda c: c.probe("w1"), ("POST", "/workers/w1/probe", None)),
     (lambda c: c.snapshot(), ("GET", "/snapshot", None)),
 ]
 
@@ -107,8 +110,15 @@ def test_adding_sends_only_what_was_given() -> None:
     assert stub.sent == ("POST", "/workers?wait=2.5", body)
 
 
-def test_waiting_for_a_worker_extends_the_timeout() -> None:
+def test_a_probe_is_given_the_time_that_it_may_take() -> None:
     stub = Stub(httpx.Response(200, json=WORKER))
+    with stub.client(timeout_s=3.0) as client:
+        assert client.probe("w1").id == "w1"
+    assert stub.seen[0].extensions["timeout"]["read"] == 63.0
+
+
+def test_waiting_for_a_worker_extends_the_timeout() -> None:
+    stub = Stub(httpx.Response(200, json=WORKER | {"worker_id": "w1"}))
     with stub.client(timeout_s=3.0) as client:
         assert client.add("http://a:1", wait_s=60.0).worker_id == "w1"
     assert stub.seen[0].extensions["timeout"]["read"] == 63.0

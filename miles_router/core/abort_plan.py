@@ -37,8 +37,28 @@ def plan_abort(
     `tenant` is None for a caller who may abort everything. What is planned is marked as aborted:
     no worker that breaks off makes it run on another.
     """
+    own = None if tenant is None else frozenset(table.of_tenant(tenant))
+    return _plan(table, named, rid=rid, own=own)
+
+
+def plan_abort_exactly(table: InflightTable, named: list[Running]) -> AbortPlan:
+    """Plan the abort of `named` and of nothing else, whatever ids they share with others.
+
+    What does not generate is ended as well: by the router, which closes its connection.
+    """
+    plan = _plan(table, named, rid="", own=frozenset(named))
+    for one in named:
+        if one.is_sent and not one.is_stopped and not one.is_aborted:
+            one.is_aborted = True
+            plan.closed.append(one)
+    return plan
+
+
+def _plan(
+    table: InflightTable, named: list[Running], *, rid: str, own: frozenset[Running] | None
+) -> AbortPlan:
+    """Plan the abort of `named` without ending what is not in `own` (None: anything may end)."""
     plan = AbortPlan()
-    own = frozenset(() if tenant is None else table.of_tenant(tenant))
     others: dict[Worker, RidIndex] = {}
     for one in named:
         worker = one.worker
@@ -53,9 +73,9 @@ def plan_abort(
             plan.without_rid += 1
             plan.closed.append(one)
             continue
-        if tenant is not None and worker not in others:
+        if own is not None and worker not in others:
             others[worker] = table.others_on(worker, besides=own)
-        if tenant is not None and any(others[worker].has_any(known) for known in matching):
+        if own is not None and any(others[worker].has_any(known) for known in matching):
             plan.closed.append(one)
         else:
             plan.calls.update(((worker, known), None) for known in matching)

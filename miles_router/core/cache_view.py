@@ -49,6 +49,7 @@ class CacheView(msgspec.Struct, frozen=True):
     sweeps: int
     last_sweep_age_s: float | None
     last_sweep_removed: int
+    namespaces: dict[str, NamespaceView] = msgspec.field(default_factory=dict)  # by tenant
 
 
 class JournalState(Protocol):
@@ -104,6 +105,7 @@ def view_cache(cache: CacheParts, now: float) -> CacheView:
         sweeps=counters.sweeps,
         last_sweep_age_s=None if swept_at is None else round(now - swept_at, 3),
         last_sweep_removed=counters.last_sweep_removed,
+        namespaces={tenant: view_namespace(store, tenant) for tenant in store.namespaces},
     )
 
 

@@ -8,17 +8,17 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from dataclasses import dataclass, field
+from itertools import islice
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Container, Iterable
 
     from miles_router.core.worker import Worker
-    from miles_router.errors import RouterError
 
 
-def _nothing_to_stop(_reason: RouterError) -> None:
-    return
+def nothing_to_stop(_reason: Exception) -> None:
+    """What stops a request that waits for nothing."""
 
 
 @dataclass(slots=True, eq=False)
@@ -36,13 +36,13 @@ class Running:
     is_stopped: bool = False  # ended by the router: no abort needs to be sent for it
     is_aborted: bool = False  # its caller gave it up: no other worker may generate it again
     bytes_out: int = 0
-    stop: Callable[[RouterError], None] = field(default=_nothing_to_stop)
+    stop: Callable[[Exception], None] = field(default=nothing_to_stop)
     """End the present wait or attempt with this error, as if it had happened there."""
 
     @property
     def is_stoppable(self) -> bool:
         """It waits for a worker or a connection, so that it can be ended without a trace."""
-        return not self.is_sent and self.stop is not _nothing_to_stop
+        return not self.is_sent and self.stop is not nothing_to_stop
 
 
 class RidIndex:
@@ -99,15 +99,13 @@ class InflightTable:
             for rid in running.rids
         )
 
-    def shares_prefix(self, rid: str, worker: Worker, *, besides: Container[Running]) -> bool:
-        """Whether an abort of `rid` on `worker` would end a request that is not in `besides`."""
-        return any(
-            own.startswith(rid)
-            for running in self.of_worker(worker)
-            if running not in besides
-            for own in running.rids
-        )
+    def oldest(self, count: int, *, worker: Worker | None = None) -> list[Running]:
+        """The `count` that have run longest, on `worker` if it is given."""
+        found: Iterable[Running] = self._running.values()
+        if worker is not None:
+            found = (running for running in found if running.worker is worker)
+        return list(islice(found, count))
 
-    def oldest(self, count: int) -> Iterable[Running]:
-        """The `count` that have run longest."""
-        return list(self._running.values())[:count]
+    def with_id(self, request_id: str, tenant: str | None) -> list[Running]:
+        """The requests with the router's own `request_id`; callers may give theirs the same."""
+        return [one for one in self.of_tenant(tenant) if one.request_id == request_id]

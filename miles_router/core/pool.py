@@ -139,6 +139,7 @@ class Pool(Roster):
     def end_probe(self, worker: Worker) -> None:
         """The probe of `worker` is over, also when it was cancelled without a report."""
         worker.is_probing = False
+        worker.probes_ended += 1
 
     def note_probe(self, worker: Worker, report: ProbeReport, now: float) -> None:
         """Take in a finished probe."""

@@ -51,6 +51,7 @@ OWN_PATHS = frozenset(
         "/metrics",
         "/snapshot",
         "/events",
+        "/log",
         "/openapi.json",
     }
 )
@@ -244,11 +245,6 @@ def find_rids(body: bytes) -> Rids:
         return Rids(on_worker=tuple(rid))
     size = _batch_size(body)
     return Rids((rid,) if size is None else tuple(f"{rid}_{index}" for index in range(size)))
-
-
-def rids_in(body: bytes) -> tuple[str, ...]:
-    """The ids under which a worker runs a JSON body; see `find_rids`."""
-    return find_rids(body).on_worker
 
 
 def is_batch(body: bytes) -> bool:

@@ -7,6 +7,7 @@ from enum import StrEnum
 from hashlib import sha256
 from typing import TYPE_CHECKING
 
+from miles_router.core.latencies import Latencies
 from miles_router.core.lifecycle import ROUTABLE, State
 
 if TYPE_CHECKING:
@@ -95,6 +96,7 @@ class Worker:
     inflight: int = 0
     served: int = 0
     errors: int = 0
+    latencies: Latencies = field(default_factory=Latencies)  # from lease to last answer byte
     failures_in_row: int = 0
     passes_in_row: int = 0
     weight_version: str | None = None
@@ -102,6 +104,7 @@ class Worker:
     model_path: str | None = None
     last_probe: ProbeReport | None = None
     is_probing: bool = False
+    probes_ended: int = 0  # also those that were cancelled without a report
     next_probe_at: float = NEVER_S
     last_bytes_at: float = NEVER_S  # when the worker last sent answer bytes of a real request
     fault_counted: bool = False  # a failed request since the last probe counted as a failure
@@ -109,11 +112,10 @@ class Worker:
     is_leaving: bool = False  # to be forgotten as soon as it is empty
     drain_deadline: float | None = None
     addresses: tuple[Address, ...] = ()  # checked against the address rules; dials go only there
+    url: str = field(init=False)  # the one spelling; `id` follows from it, so it never changes
 
-    @property
-    def url(self) -> str:
-        """The one spelling of its URL."""
-        return str(self.spec.url)
+    def __post_init__(self) -> None:
+        self.url = str(self.spec.url)
 
     @property
     def is_routable(self) -> bool:

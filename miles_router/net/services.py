@@ -5,13 +5,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
+
+import trio
 
 if TYPE_CHECKING:
     import random
+    from collections.abc import Callable
 
-    import trio
     from structlog.typing import FilteringBoundLogger
 
     from miles_router.config import Settings
@@ -19,8 +21,10 @@ if TYPE_CHECKING:
     from miles_router.core.affinity import AffinityTable
     from miles_router.core.events import EventLog
     from miles_router.core.inflight import InflightTable
+    from miles_router.core.log_ring import LogRing
     from miles_router.core.metrics import Metrics
     from miles_router.core.pool import Pool
+    from miles_router.core.snapshot import Snapshot
     from miles_router.net.dial import Dialer
     from miles_router.net.idle import IdleConnections
     from miles_router.net.token_cache import TokenCache
@@ -44,6 +48,26 @@ class Services:
     rng: random.Random
     started_at: float
     boot_id: str
+    log_ring: LogRing
+    # What `trio.current_time` asks, three calls nearer: a request asks a dozen times.
+    now: Callable[[], float] = field(
+        default_factory=lambda: trio.lowlevel.current_clock().current_time
+    )
+    url: str = ""  # where it listens, once it does
+    latest: Snapshot | None = None  # kept fresh by `tasks.publish` while somebody wants it
+    snapshot_rate_hz: float = 0.0  # 0: nobody does; see `want_snapshots`
+    focus: str | None = None  # the id of the worker whose oldest requests `latest` lists
+    on_snapshots_wanted: Callable[[], None] = lambda: None
     token_cache: TokenCache | None = None
     is_stopping: bool = False
     own_calls: int = 0  # to the router's own routes and to engine control, now under way
+
+    def want_snapshots(self, rate_hz: float) -> None:
+        """Keep `latest` fresh, `rate_hz` times a second; 0 ends that. Only from the trio thread."""
+        self.snapshot_rate_hz = rate_hz
+        self.on_snapshots_wanted()
+
+    @property
+    def policy(self) -> str:
+        """The name of the policy that chooses workers."""
+        return self.settings.policy

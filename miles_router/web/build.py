@@ -9,12 +9,12 @@ import trio
 
 from miles_router.config import RADIX_TREE_MIDDLEWARE
 from miles_router.core.auth import Gatekeeper
-from miles_router.core.request import PathClass, classify, matched_path
+from miles_router.core.request import PathClass
 from miles_router.errors import BadRequest
 from miles_router.plugins.api import RouterApi
 from miles_router.plugins.loader import wrap
 from miles_router.plugins.token_cache.middleware import TokenCacheMiddleware
-from miles_router.web.caller import context_of, target_path
+from miles_router.web.caller import context_of, matched
 from miles_router.web.compat import make_compat
 from miles_router.web.control import Control
 from miles_router.web.front import Front
@@ -78,7 +78,6 @@ def _is_generate(scope: Scope) -> bool:
     if scope["method"] not in {"POST", "PUT"}:
         return False
     try:
-        path = matched_path(target_path(scope).decode("latin-1"))
+        return matched(scope).path_class is PathClass.GENERATE
     except BadRequest:
         return False  # answered by the router behind
-    return classify(path) is PathClass.GENERATE

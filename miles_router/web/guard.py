@@ -7,15 +7,17 @@ otherwise the connection is cut, so that a broken answer never looks complete.
 
 from __future__ import annotations
 
+import logging
 import re
-import uuid
+import secrets
+from itertools import count
 from typing import TYPE_CHECKING
 
 import trio
 
 from miles_router.core.auth import Caller, Gatekeeper, Role, may_register
 from miles_router.core.headers import REQUEST_ID_HEADER, first
-from miles_router.core.request import PathClass, classify, matched_path
+from miles_router.core.request import PathClass
 from miles_router.errors import (
     AnswerCut,
     Forbidden,
@@ -26,20 +28,25 @@ from miles_router.errors import (
     WorkerBroke,
 )
 from miles_router.net.body import ClientGone
+from miles_router.net.departures import LEFT_KEY
 from miles_router.web.answer import Answer, Unanswered
-from miles_router.web.caller import SCOPE_KEY, RequestContext, client_address, target_path
+from miles_router.web.caller import SCOPE_KEY, RequestContext, client_address, matched
 from miles_router.web.failures import note_error
 from miles_router.web.replies import send_error
 
 if TYPE_CHECKING:
     from miles_router.core.urlrules import Network
+    from miles_router.net.departures import Departure
     from miles_router.net.services import Services
     from miles_router.web.replies import App, Receive, Scope, Send
 
 OPEN_PATHS = frozenset({"/livez", "/readyz", "/health", "/metrics", "/openapi.json"})
-ADMIN_PATHS = frozenset({"/snapshot", "/events", "/flush_cache", "/cache/gc"})
+ADMIN_PATHS = frozenset({"/snapshot", "/events", "/log", "/flush_cache", "/cache/gc"})
 REGISTRATION_PATHS = frozenset({"/add_worker", "/remove_worker"})
 
+# Ids of requests are unique, not secret: chance makes the beginning, once, and the rest is counted.
+_BOOT = secrets.token_hex(10)
+_NUMBERS = count()
 _REQUEST_ID = re.compile(rb"[\x21-\x7e]{1,128}")
 
 
@@ -81,6 +88,7 @@ class Guard:
         self._open_to = open_to
         self._gatekeeper = gatekeeper
         self._app = app
+        self._tells_each = services.log.is_enabled_for(logging.DEBUG)
 
     async def __call__(
         self, scope: Scope, receive: Receive, send: Send, *_spawners: object
@@ -95,13 +103,13 @@ class Guard:
             await _refuse_websocket(receive, send)
 
     async def _serve(self, scope: Scope, receive: Receive, send: Send) -> None:
-        answer = Answer(send, _request_id(scope))
+        departure: Departure | None = scope.get(LEFT_KEY)
+        answer = Answer(send, _request_id(scope), departure)
         context: RequestContext | None = None
         path_class = PathClass.OTHER
-        started_at = trio.current_time()
+        started_at = self._services.now()
         try:
-            path = matched_path(target_path(scope).decode("latin-1"))
-            path_class = classify(path)
+            path, path_class = matched(scope)
             caller, is_open_registration = self._admit(scope, path, path_class)
             context = RequestContext(
                 request_id=answer.request_id,
@@ -109,7 +117,9 @@ class Guard:
                 path=path,
                 path_class=path_class,
                 started_at=started_at,
+                raw_path=scope["raw_path"],
                 is_open_registration=is_open_registration,
+                receive=None if departure is None else receive,
             )
             scope[SCOPE_KEY] = answer.context = context
             await self._app(scope, answer.watching(receive), answer.send)
@@ -174,7 +184,7 @@ class Guard:
             "request_failed", request_id=answer.request_id, exc_info=error, code=reported.code
         )
         kind = "request_failed" if is_own else "middleware_failed"
-        services.events.add(kind, message, trio.current_time(), reason=type(error).__name__)
+        services.events.add(kind, message, self._services.now(), reason=type(error).__name__)
         return reported
 
     def _note_cut(
@@ -193,8 +203,10 @@ class Guard:
             metrics.client_gone[path_class] += 1
             return
         metrics.requests[path_class, answer.status] += 1
-        duration_s = trio.current_time() - started_at
+        duration_s = self._services.now() - started_at
         metrics.total.add(duration_s)
+        if not self._tells_each:
+            return
         self._services.log.debug(
             "request",
             request_id=answer.request_id,
@@ -226,7 +238,7 @@ def _request_id(scope: Scope) -> str:
     given = first(scope["headers"], REQUEST_ID_HEADER)
     if given is not None and _REQUEST_ID.fullmatch(given):
         return given.decode("ascii")
-    return uuid.uuid4().hex
+    return f"{_BOOT}{next(_NUMBERS):012x}"
 
 
 async def _refuse_websocket(receive: Receive, send: Send) -> None:

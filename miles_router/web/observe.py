@@ -10,8 +10,9 @@ import trio
 from quart import Blueprint, Response, request
 
 from miles_router import __version__
+from miles_router.core.events import MAX_KEPT
 from miles_router.core.lifecycle import State
-from miles_router.core.snapshot import take_snapshot
+from miles_router.core.snapshot_taking import SHOWN_EVENTS, take_snapshot
 from miles_router.errors import BadRequest
 from miles_router.net.call import Call
 from miles_router.net.fanout import fan_out
@@ -33,33 +34,29 @@ HEARTBEAT_S = 15.0
 # A reader that is this far behind loses events; it sees the gap in `seq`.
 EVENT_BUFFER = 1000
 _SEQ = re.compile(r"[0-9]{1,18}")
+_WORKER_ID = re.compile(r"w[0-9a-f]{12}")
 
 
 def make_observe(services: Services) -> Blueprint:
     """The routes `/livez` to `/openapi.json`."""
     routes = Blueprint("observe", __name__)
     _add_health(routes, services)
+    _add_state(routes, services)
     exporter = Exporter(services)
 
     @routes.get("/metrics")
     async def metrics() -> Response:
         return Response(exporter.render(), content_type=CONTENT_TYPE)
 
-    @routes.get("/snapshot")
-    async def snapshot() -> Response:
-        taken = take_snapshot(services, version=__version__, now=trio.current_time())
-        return json_reply(taken)
-
     @routes.get("/events")
     async def events() -> Response:
         given = request.args.get("since") or request.headers.get("Last-Event-ID") or "0"
-        if not _SEQ.fullmatch(given):
-            raise BadRequest("since must be the seq of an event")
+        since = _seq(given, "an event")
         if request.method == "HEAD":  # a stream without an end would keep its connection
             reply = Response(b"", content_type="text/event-stream")
             del reply.headers["Content-Length"]
         else:
-            stream = _stream_events(services, int(given))
+            stream = _stream_events(services, since)
             reply = Response(stream, content_type="text/event-stream")
         reply.headers["Cache-Control"] = "no-cache"
         return reply
@@ -87,6 +84,46 @@ def make_observe(services: Services) -> Blueprint:
         return json_reply(document())
 
     return routes
+
+
+def _add_state(routes: Blueprint, services: Services) -> None:
+    @routes.get("/snapshot")
+    async def snapshot() -> Response:
+        taken = take_snapshot(
+            services,
+            version=__version__,
+            now=trio.current_time(),
+            event_count=_event_count(request.args.get("events")),
+            focus=_focus(request.args.get("focus")),
+        )
+        return json_reply(taken)
+
+    @routes.get("/log")
+    async def log() -> Response:
+        ring = services.log_ring
+        lines = ring.since(_seq(request.args.get("since") or "0", "a line"))
+        return json_reply({"boot_id": services.boot_id, "last_seq": ring.last_seq, "lines": lines})
+
+
+def _seq(given: str, of_what: str) -> int:
+    if not _SEQ.fullmatch(given):
+        raise BadRequest(f"since must be the seq of {of_what}")
+    return int(given)
+
+
+def _event_count(given: str | None) -> int:
+    if given is None:
+        return SHOWN_EVENTS
+    if not _SEQ.fullmatch(given) or int(given) > MAX_KEPT:
+        raise BadRequest(f"events must be a number, 0 to {MAX_KEPT}")
+    return int(given)
+
+
+def _focus(given: str | None) -> str | None:
+    """The worker that is looked at; one that is gone by now has no requests."""
+    if given is not None and not _WORKER_ID.fullmatch(given):
+        raise BadRequest("focus must be the id of a worker")
+    return given
 
 
 def _add_health(routes: Blueprint, services: Services) -> None:

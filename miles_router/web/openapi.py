@@ -12,6 +12,7 @@ from miles_router.web.guard import role_for
 _URL = [("url", "query", False, "The worker's URL; `worker_url` and a JSON body work as well")]
 _FLUSH = [("timeout", "query", False, "Seconds a worker may wait for its running requests")]
 _NAME = [("name", "path", True, "A worker's id, or its percent-encoded URL")]
+_DEADLINE = ("deadline_s", "query", False, "Cut what still runs after so many seconds")
 _TENANT = ("tenant", "query", False, "Another tenant; admin only")
 _IDENTITY = ("identity", "path", True, "A trajectory's id")
 
@@ -33,7 +34,8 @@ ROUTES: list[tuple[str, str, str, Parameters, list[str], list[int]]] = [
     ),
     ("get", "/workers", "All workers", [], [], [200]),
     ("get", "/workers/{name}", "One worker", _NAME, [], [200, 404]),
-    ("delete", "/workers/{name}", "Remove a worker", _NAME, [], [202, 404]),
+    ("delete", "/workers/{name}", "Remove a worker", [*_NAME, _DEADLINE], [], [202, 400, 404]),
+    ("post", "/workers/{name}/probe", "Check its health now", _NAME, [], [200, 404, 504]),
     ("post", "/workers/{name}/drain", "Drain it", _NAME, ["deadline_s"], [200, 404, 409]),
     ("post", "/workers/{name}/undrain", "Take a drain back", _NAME, [], [200, 404, 409]),
     ("post", "/workers/{name}/quarantine", "Take it out", _NAME, ["reason"], [200, 404, 409]),
@@ -42,7 +44,14 @@ ROUTES: list[tuple[str, str, str, Parameters, list[str], list[int]]] = [
     ("post", "/flush_cache", "Flush the workers' prefix caches", _FLUSH, [], [200, 206, 400, 502]),
     ("get", "/flush_cache", "The same, as SGLang has it", _FLUSH, [], [200, 206, 400, 502]),
     ("get", "/engine_metrics", "The workers' own metrics", [], [], [200]),
-    ("post", "/abort_request", "Abort", [], ["rid", "abort_all"], [200, 206, 502]),
+    (
+        "post",
+        "/abort_request",
+        "Abort",
+        [],
+        ["rid", "abort_all", "request_id"],
+        [200, 206, 404, 409, 502],
+    ),
     (
         "post",
         "/finish_session",
@@ -94,12 +103,30 @@ ROUTES: list[tuple[str, str, str, Parameters, list[str], list[int]]] = [
     ("get", "/readyz", "A worker is healthy", [], [], [200, 503]),
     ("get", "/health", "Healthy and total workers", [], [], [200, 503]),
     ("get", "/metrics", "The router's metrics (Prometheus)", [], [], [200]),
-    ("get", "/snapshot", "The whole state of the router", [], [], [200]),
+    (
+        "get",
+        "/snapshot",
+        "The whole state of the router",
+        [
+            ("focus", "query", False, "A worker's id: its oldest requests as well"),
+            ("events", "query", False, "So many of the newest events; 0 to 10000, 200 if left out"),
+        ],
+        [],
+        [200, 400],
+    ),
     (
         "get",
         "/events",
         "Pool events as they happen (server-sent events)",
         [("since", "query", False, "Only events after this seq")],
+        [],
+        [200, 400],
+    ),
+    (
+        "get",
+        "/log",
+        "The newest lines of the router's log",
+        [("since", "query", False, "Only lines after this seq")],
         [],
         [200, 400],
     ),

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 from quart import Blueprint, Response, request
 
-from miles_router.core.abort_plan import plan_abort, plan_abort_all
-from miles_router.errors import BadRequest, RequestAborted
+from miles_router.core.abort_plan import plan_abort, plan_abort_all, plan_abort_exactly
+from miles_router.errors import BadRequest, Conflict, NotFound, RequestAborted
 from miles_router.net.abort import ABORT_TIMEOUT_S, abort_all_call, abort_call
 from miles_router.net.call import Call
 from miles_router.net.fanout import WorkerReply, fan_out
@@ -33,16 +33,7 @@ def make_requests(services: Services) -> Blueprint:
 
     @routes.post("/abort_request")
     async def abort_request() -> Response:
-        body = await read_object()
-        rid, abort_all = body.get("rid"), body.get("abort_all")
-        if rid is not None and not isinstance(rid, str):
-            raise BadRequest("rid must be a string")
-        context = _context()
-        if abort_all is True:
-            return await _abort_all(services, context)
-        if not rid:
-            raise BadRequest('name what to abort: {"rid": "..."} or {"abort_all": true}')
-        return await _abort_rid(services, context, rid)
+        return await _abort(services, _context(), await read_object())
 
     @routes.post("/finish_session")
     async def finish_session() -> Response:
@@ -77,6 +68,22 @@ def _tenant(context: RequestContext) -> str | None:
     return None if context.caller.is_admin else context.caller.tenant
 
 
+async def _abort(services: Services, context: RequestContext, body: dict[str, object]) -> Response:
+    """Abort what `body` names, in one of three ways."""
+    if "request_id" in body:
+        return await _abort_one(services, context, body)
+    rid, abort_all = body.get("rid"), body.get("abort_all")
+    if rid is not None and not isinstance(rid, str):
+        raise BadRequest("rid must be a string")
+    if abort_all is True:
+        return await _abort_all(services, context)
+    if not rid:
+        raise BadRequest(
+            'name what to abort: {"rid": "..."}, {"request_id": "..."} or {"abort_all": true}'
+        )
+    return await _abort_rid(services, context, rid)
+
+
 async def _abort_rid(services: Services, context: RequestContext, rid: str) -> Response:
     """Abort what `rid` names, where it runs; what no worker has ends in the router.
 
@@ -91,6 +98,28 @@ async def _abort_rid(services: Services, context: RequestContext, rid: str) -> R
     calls = [(worker, abort_call(known)) for worker, known in plan.calls]
     if not named and context.caller.is_admin:
         calls = [(worker, abort_call(rid)) for worker in services.pool.listed]
+    return await _carry_out(services, plan, calls, matched=len(named))
+
+
+async def _abort_one(
+    services: Services, context: RequestContext, body: dict[str, object]
+) -> Response:
+    """Abort exactly the request that has the router's own id, also one that does not generate.
+
+    Raises:
+        NotFound: the caller has none with this id.
+        Conflict: there is nothing to end yet, or it is being ended.
+    """
+    request_id = body["request_id"]
+    if not isinstance(request_id, str) or len(body) > 1:
+        raise BadRequest("request_id must be a string, and stands alone")
+    named = services.inflight.with_id(request_id, _tenant(context))
+    if not named:
+        raise NotFound(f"no request {request_id!r} runs; GET /snapshot lists them")
+    plan = plan_abort_exactly(services.inflight, named)
+    if not (plan.unsent or plan.closed or plan.calls):
+        raise Conflict(f"request {request_id!r} is still arriving, or is being ended already")
+    calls = [(worker, abort_call(known)) for worker, known in plan.calls]
     return await _carry_out(services, plan, calls, matched=len(named))
 
 

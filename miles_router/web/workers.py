@@ -10,9 +10,9 @@ import trio
 from quart import Blueprint, Response, request
 
 from miles_router.core.lifecycle import State
-from miles_router.core.snapshot import view_worker, view_workers
+from miles_router.core.snapshot_taking import view_worker, view_workers
 from miles_router.core.worker import ProbeOutcome
-from miles_router.errors import BadRequest, NotAWorker, WorkerNotActive
+from miles_router.errors import BadRequest, NotAWorker, UnknownWorker, WorkerNotActive
 from miles_router.web.compat import read_object
 from miles_router.web.own import json_reply
 
@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 # How often a waiting registration looks at its worker; probes come once a second at most.
 POLL_INTERVAL_S = 0.05
 MAX_WAIT_S = 3600.0
+# Asking a worker that does not answer whether it is paused: two calls of 2 s at most.
+PROBE_MARGIN_S = 5.0
 _SCHEME = re.compile(r"^(https?):/+", re.IGNORECASE)
 
 
@@ -67,7 +69,8 @@ def make_workers(services: Services, registrar: Registrar) -> Blueprint:
     async def remove(name: str) -> Response:
         worker = _find(pool, name)
         registrar.authorize_removal(worker)
-        pool.remove(worker, trio.current_time())
+        deadline_s = _seconds(request.args.get("deadline_s"), "deadline_s", at_most=math.inf)
+        pool.remove(worker, trio.current_time(), deadline_s=deadline_s)
         return json_reply({"status": "accepted", "worker_id": worker.id, "url": worker.url}, 202)
 
     _add_commands(routes, services)
@@ -77,6 +80,12 @@ def make_workers(services: Services, registrar: Registrar) -> Blueprint:
 def _add_commands(routes: Blueprint, services: Services) -> None:
     """What an operator tells a worker to do: it answers with the worker as it is then."""
     pool = services.pool
+
+    @routes.post("/workers/<path:name>/probe")
+    async def probe(name: str) -> Response:
+        worker = _find(pool, name)
+        await _probe_now(services, worker)
+        return _show(services, worker)
 
     @routes.post("/workers/<path:name>/drain")
     async def drain(name: str) -> Response:
@@ -114,8 +123,13 @@ def _find(pool: Pool, name: str) -> Worker:
 
 
 def _show(services: Services, worker: Worker) -> Response:
-    newest = services.pool.versions.newest
-    return json_reply(view_worker(worker, newest=newest, now=trio.current_time()))
+    view = view_worker(
+        worker,
+        newest=services.pool.versions.newest,
+        now=trio.current_time(),
+        total_inflight=services.admission.inflight,
+    )
+    return json_reply(view)
 
 
 def _seconds(value: object, name: str, *, at_most: float) -> float | None:
@@ -129,6 +143,30 @@ def _seconds(value: object, name: str, *, at_most: float) -> float | None:
     if isinstance(value, bool) or not 0 <= seconds <= at_most or math.isinf(seconds):
         raise BadRequest(f"{name} must be a number of seconds, 0 or more")
     return seconds
+
+
+async def _probe_now(services: Services, worker: Worker) -> None:
+    """Return when a probe of `worker` is over: the one that runs, or else one made for this.
+
+    Raises:
+        UnknownWorker: it was removed meanwhile.
+        WorkerNotActive: no probe ended in the time that a probe has.
+    """
+    ended = worker.probes_ended
+    if not worker.is_probing:
+        services.pool.probe_soon(worker)
+    limit_s = services.settings.health_timeout_s + PROBE_MARGIN_S
+    with trio.move_on_after(limit_s):
+        while worker.probes_ended == ended and worker.state is not State.REMOVED:  # noqa: ASYNC110
+            await trio.sleep(POLL_INTERVAL_S)
+    if worker.state is State.REMOVED:
+        raise UnknownWorker(f"{worker.url} was removed while it was being probed")
+    if worker.probes_ended == ended:
+        raise WorkerNotActive(
+            f"no probe of {worker.url} ended within {limit_s:g} s",
+            worker_id=worker.id,
+            status=worker.state.value,
+        )
 
 
 async def _wait_active(worker: Worker, wait_s: float) -> None:

@@ -153,7 +153,7 @@ def test_each_command_is_one_request(
 def test_add_sends_url_key_labels_and_wait(
     stub: StubRouter, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    stub.answer("POST", "/workers?wait=5", (200, WORKER))
+    stub.answer("POST", "/workers?wait=5", (200, WORKER | {"worker_id": "w1"}))
     argv = ["add", "http://a:1", "--wait", "5", "--worker-api-key", "k", "--label", "a=1", "b=2=3"]
     assert main(argv) == 0
     body = {"url": "http://a:1", "api_key": "k", "labels": {"a": "1", "b": "2=3"}}

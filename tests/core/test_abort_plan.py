@@ -4,19 +4,18 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from miles_router.core.abort_plan import plan_abort, plan_abort_all
+from miles_router.core.abort_plan import plan_abort, plan_abort_all, plan_abort_exactly
 from miles_router.core.inflight import InflightTable, Running
 from tests.core.opcodes import count_opcodes
 from tests.core.rig import bare_worker
 
 if TYPE_CHECKING:
     from miles_router.core.worker import Worker
-    from miles_router.errors import RouterError
 
 WORKER = bare_worker(1)
 
 
-def nothing(_reason: RouterError) -> None:
+def nothing(_reason: Exception) -> None:
     """What ends a request in these tests."""
 
 
@@ -116,6 +115,38 @@ def test_what_the_router_has_ended_is_not_ended_again() -> None:
     on_worker(table).is_stopped = True
     plan = plan_abort(table, table.of_tenant("red"), rid="", tenant="red")
     assert (plan.closed, plan.calls) == ([], {})
+
+
+def test_one_request_is_ended_without_those_that_share_its_ids() -> None:
+    table = InflightTable()
+    alone, tangled = on_worker(table, "a"), on_worker(table, "job")
+    other, twin = on_worker(table, "job-1"), on_worker(table, "job")
+    plan = plan_abort_exactly(table, [alone])
+    assert (plan.unsent, plan.closed, list(plan.calls)) == ([], [], [(WORKER, "a")])
+    plan = plan_abort_exactly(table, [tangled])
+    assert (plan.closed, plan.calls) == ([tangled], {})
+    assert [one.is_aborted for one in (other, twin)] == [False, False]
+    plan = plan_abort_exactly(table, [tangled, other, twin])
+    assert (plan.closed, list(plan.calls)) == ([], [(WORKER, "job"), (WORKER, "job-1")])
+
+
+def test_one_request_is_ended_whatever_it_is() -> None:
+    table = InflightTable()
+    read, queued, nameless = on_worker(table, path="/v1/models"), waiting(table), on_worker(table)
+    ended = on_worker(table, path="/v1/models")
+    ended.is_stopped = True
+    arriving = Running(request_id="r", tenant="red", path="/generate", started_at=0.0)
+    table.add(arriving)
+    for one, unsent, closed in (
+        (read, [], [read]),
+        (queued, [queued], []),
+        (nameless, [], [nameless]),
+        (ended, [], []),
+        (arriving, [], []),
+    ):
+        plan = plan_abort_exactly(table, [one])
+        assert (plan.unsent, plan.closed, plan.calls) == (unsent, closed, {})
+        assert one.is_aborted is bool(unsent or closed)
 
 
 def test_a_request_that_is_still_coming_in_is_later_than_the_abort() -> None:

@@ -83,3 +83,13 @@ def test_a_namespace_shows_its_own() -> None:
     assert own.size_bytes > 0
     assert (other.trajectories, other.size_bytes) == (0, 0)
     assert set(parts.store.namespaces) == {"t"}
+
+
+def test_the_view_lists_what_each_tenant_has() -> None:
+    parts = Parts()
+    add(parts.store, "t")
+    add(parts.store, "u")
+    view = view_cache(parts, 0.0)
+    assert view.namespaces == {name: view_namespace(parts.store, name) for name in ("t", "u")}
+    assert sum(one.tokens for one in view.namespaces.values()) == view.tokens
+    assert view_cache(Parts(), 0.0).namespaces == {}

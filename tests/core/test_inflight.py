@@ -66,9 +66,29 @@ def test_the_oldest_come_first() -> None:
     requests = [running(number) for number in range(5)]
     table = table_of(*requests)
     table.discard(requests[0])
-    assert list(table.oldest(2)) == requests[1:3]
-    assert list(table.oldest(99)) == requests[1:]
-    assert list(table.oldest(0)) == []
+    assert table.oldest(2) == requests[1:3]
+    assert table.oldest(99) == requests[1:]
+    assert table.oldest(0) == []
+
+
+def test_the_oldest_of_one_worker() -> None:
+    worker = bare_worker(1)
+    here = [running(number) for number in range(3)]
+    table = table_of(running(9), *here)
+    for one in here:
+        one.worker = worker
+    assert table.oldest(2, worker=worker) == here[:2]
+    assert table.oldest(9, worker=worker) == here
+    assert table.oldest(9, worker=bare_worker(2)) == []
+
+
+def test_a_request_is_found_by_the_id_it_has_here() -> None:
+    first, twin = running(1), running(1)
+    blue = running(1, tenant="blue")
+    table = table_of(first, running(12), twin, blue)
+    assert table.with_id("r1", "red") == [first, twin]  # callers may choose the same id
+    assert table.with_id("r1", None) == [first, twin, blue]
+    assert table.with_id("r", "red") == []
 
 
 def test_a_request_that_runs_nowhere_can_be_told_to_stop() -> None:
@@ -85,10 +105,10 @@ def test_an_abort_that_would_end_another_request_is_seen() -> None:
     own.worker = other.worker = worker
     far.worker = elsewhere
     table = table_of(own, other, far)
-    assert table.shares_prefix("job", worker, besides=(own,))
-    assert not table.shares_prefix("job", worker, besides=(own, other))
-    assert not table.shares_prefix("job-2", worker, besides=(other,))
-    assert not table.shares_prefix("jo", elsewhere, besides=(far,))
+    assert table.others_on(worker, besides=(own,)).has_any("job")
+    assert not table.others_on(worker, besides=(own, other)).has_any("job")
+    assert not table.others_on(worker, besides=(other,)).has_any("job-2")
+    assert not table.others_on(elsewhere, besides=(far,)).has_any("jo")
 
 
 def test_a_request_is_also_found_by_what_only_its_caller_calls_it() -> None:

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from miles_router.core import opening as module
 from miles_router.core.opening import opening
-from miles_router.core.request import is_batch, rids_in, wants_stream
+from miles_router.core.request import find_rids, is_batch, wants_stream
 
 LONG = "a" * 1000
 
@@ -54,14 +54,14 @@ LONG = "a" * 1000
     ],
 )
 def test_the_rids_that_a_beginning_names(front: str, rids: tuple[str, ...]) -> None:
-    assert rids_in(opening(front.encode())) == rids
+    assert find_rids(opening(front.encode())).on_worker == rids
 
 
 @pytest.mark.parametrize(
     "front", [b"\xff", b'{"\xff": 1', b'{"rid": "\xff", "x": "', b'{"rid": "a", "x": "\\']
 )
 def test_bytes_that_are_no_text_break_nothing(front: bytes) -> None:
-    assert rids_in(opening(front)) in {(), ("a",)}
+    assert find_rids(opening(front)).on_worker in {(), ("a",)}
 
 
 def test_how_the_answer_is_wanted() -> None:
@@ -95,20 +95,20 @@ def test_a_beginning_says_what_the_whole_says_or_nothing(
     body: dict[str, Any], ascii_only: bool, data: st.DataObject
 ) -> None:
     whole = json.dumps(body, ensure_ascii=ascii_only).encode("utf-8", "surrogatepass")
-    assert rids_in(opening(whole)) == rids_in(whole)
+    assert find_rids(opening(whole)).on_worker == find_rids(whole).on_worker
     cut = data.draw(st.integers(0, len(whole)))
     front = opening(whole[:cut])
     json.loads(front)
     # A batch may follow behind the cut: then the id stands as that of a single prompt.
     single = (body["rid"],) if isinstance(body["rid"], str) else ()
-    assert rids_in(front) in {(), rids_in(whole), single}
+    assert find_rids(front).on_worker in {(), find_rids(whole).on_worker, single}
 
 
 def test_windows_do_not_show(monkeypatch: pytest.MonkeyPatch) -> None:
     front = b'{"x": [[1, 2], {"y": "a\\"b\\\\"}, "\\"]"], "t": "q\\\\\\"", "rid": "a", "z": "'
     for size in range(2, 40):
         monkeypatch.setattr(module, "_WINDOW_BYTES", size)
-        assert rids_in(opening(front)) == ("a",)
+        assert find_rids(opening(front)).on_worker == ("a",)
 
 
 def test_brackets_without_end_are_left_unread() -> None:

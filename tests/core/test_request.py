@@ -17,7 +17,6 @@ from miles_router.core.request import (
     is_batch,
     is_generation,
     matched_path,
-    rids_in,
     wants_stream,
 )
 
@@ -126,7 +125,7 @@ def test_other_paths_may_not(path: str) -> None:
     ],
 )
 def test_the_rids_that_a_body_names(body: bytes, rids: tuple[str, ...]) -> None:
-    assert rids_in(body) == rids
+    assert find_rids(body).on_worker == rids
 
 
 @pytest.mark.parametrize(
@@ -147,9 +146,10 @@ def test_the_rids_that_a_body_names(body: bytes, rids: tuple[str, ...]) -> None:
     ],
 )
 def test_a_batch_runs_under_numbered_rids(prompts: bytes, rids: tuple[str, ...]) -> None:
-    assert rids_in(b'{"rid": "a", ' + prompts + b"}") == rids
-    assert rids_in(b"{" + prompts + b', "rid": "a"}') == rids
-    assert rids_in(b'{"rid": ["p", "q"], ' + prompts + b"}") == ("p", "q")  # named one by one
+    assert find_rids(b'{"rid": "a", ' + prompts + b"}").on_worker == rids
+    assert find_rids(b"{" + prompts + b', "rid": "a"}').on_worker == rids
+    each = find_rids(b'{"rid": ["p", "q"], ' + prompts + b"}")  # named one by one
+    assert each.on_worker == ("p", "q")
     assert is_batch(b"{" + prompts + b"}") is (rids != ("a",))
 
 
@@ -168,7 +168,7 @@ def test_a_batch_runs_under_numbered_rids(prompts: bytes, rids: tuple[str, ...])
 def test_several_samples_run_under_ids_that_nobody_is_told(samples: bytes) -> None:
     named = b'{"rid": "a", "text": "x", ' + samples + b"}"
     assert find_rids(named) == Rids(of_caller=("a",))
-    assert rids_in(named) == ()
+    assert find_rids(named).on_worker == ()
     assert is_batch(named)
     assert find_rids(b'{"rid": ["a", "b"], "text": ["x", "y"], ' + samples + b"}") == Rids(
         of_caller=("a", "b")
@@ -221,7 +221,9 @@ def test_whether_a_body_asks_for_a_stream(body: bytes, stream: bool) -> None:
 @given(st.binary(max_size=40))
 def test_no_body_breaks_the_reading(body: bytes) -> None:
     for text in (body, b'{"rid": "' + body + b'"}', b'{"stream": ' + body + b"}"):
-        assert isinstance(rids_in(text), tuple)
-        assert isinstance(rids_in(text[:-1] + b', "rid": "a", "n": ' + body + b"}"), tuple)
+        assert isinstance(find_rids(text).on_worker, tuple)
+        assert isinstance(
+            find_rids(text[:-1] + b', "rid": "a", "n": ' + body + b"}").on_worker, tuple
+        )
         assert isinstance(wants_stream(text), bool)
         assert isinstance(is_batch(text), bool)

@@ -65,3 +65,10 @@ def test_the_key_of_a_worker_stays_out_of_its_repr() -> None:
     assert "sesame" not in repr(worker.spec)
     assert "sesame" not in repr(worker)
     assert worker.url in repr(worker)
+
+
+def test_the_url_stays_the_same_spelling_when_a_worker_registers_again() -> None:
+    worker = bare_worker(1)
+    assert worker.url == str(worker.spec.url)
+    worker.spec = WorkerSpec(worker.spec.url, api_key="k").merged_over(worker.spec)
+    assert worker.url == str(worker.spec.url)

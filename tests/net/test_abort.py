@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 import structlog
 import structlog.testing
 import trio
 
-from miles_router.core.inflight import Running
+from miles_router.core.inflight import InflightTable, RidIndex, Running
 from miles_router.net import abort
 from miles_router.net.abort import abort_abandoned
 from miles_router.net.fanout import CALLS_PER_WORKER
@@ -78,6 +78,36 @@ async def test_ids_that_others_share_are_not_sent(autojump_clock: Clock) -> None
         rig.services.inflight.add(other)
         await give_up(rig, ("job-1", "job-2"))
         assert rig.doubles[0].aborted == ["job-2"]
+
+
+async def test_ids_that_come_again_meanwhile_are_not_sent_either(autojump_clock: Clock) -> None:
+    async with open_rig() as rig:
+        answer_aborts(rig, after_s=0.02)
+        again = Running("again", "default", "/generate", 0.0, rids=RIDS, worker=rig.workers[0])
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(give_up, rig)
+            await trio.sleep(0.03)
+            rig.services.inflight.add(again)
+        assert len(rig.doubles[0].aborted) == 2 * CALLS_PER_WORKER
+
+
+async def test_a_batch_looks_at_what_else_runs_a_few_times_only(
+    autojump_clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looks = 0
+    look = InflightTable.others_on
+
+    def counted(table: InflightTable, *args: Any, **named: Any) -> RidIndex:
+        nonlocal looks
+        looks += 1
+        return look(table, *args, **named)
+
+    monkeypatch.setattr(InflightTable, "others_on", counted)
+    async with open_rig() as rig:
+        answer_aborts(rig, after_s=0.001)
+        await give_up(rig)
+        assert len(rig.doubles[0].aborted) == len(RIDS)
+    assert 0 < looks < len(RIDS) / 20
 
 
 async def test_few_descriptors_slow_it_down(autojump_clock: Clock) -> None:

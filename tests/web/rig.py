@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
     from structlog.typing import FilteringBoundLogger
 
+    from miles_router.core.log_ring import LogRing
     from miles_router.net.services import Services
     from miles_router.web.replies import App
 
@@ -102,7 +103,11 @@ def quiet_log() -> FilteringBoundLogger:
 
 @asynccontextmanager
 async def open_router(
-    *, log: FilteringBoundLogger | None = None, within_s: float = 30, **settings: Any
+    *,
+    log: FilteringBoundLogger | None = None,
+    log_ring: LogRing | None = None,
+    within_s: float = 30,
+    **settings: Any,
 ) -> AsyncIterator[Rig]:
     """A router with these settings; its background tasks (health, drain, watchdog) do not run."""
     with trio.fail_after(within_s):
@@ -111,6 +116,7 @@ async def open_router(
                 Settings(port=0, **settings),
                 background=nursery,
                 log=log or quiet_log(),
+                log_ring=log_ring,
                 rng=random.Random(0),
             )
             app = build_app(services)

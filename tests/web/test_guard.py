@@ -49,6 +49,7 @@ STEERING = [
     ("POST", "/workers/{id}/quarantine"),
     ("POST", "/workers/{id}/release"),
     ("GET", "/snapshot"),
+    ("GET", "/log"),
     ("POST", "/flush_cache"),
     ("POST", "/pause_generation"),
     ("GET", "/get_weights_by_name"),
@@ -119,8 +120,11 @@ async def test_only_the_very_key_as_bearer_lets_in(header: str) -> None:
         assert good.status == 200
 
 
-async def test_events_need_the_admin_token() -> None:
+async def test_events_and_probes_need_the_admin_token() -> None:
     async with open_router(**LOCKS["both"]) as rig:
+        path = f"/workers/{rig.add('http://127.0.0.1:1').id}/probe"
+        assert (await rig.as_caller(None).post(path)).status == 401
+        assert (await rig.as_caller(RED).post(path)).status == 403
         assert (await rig.as_caller(None).get("/events")).status == 401
         assert (await rig.as_caller(RED).get("/events")).status == 403
 

@@ -7,7 +7,9 @@ import pytest
 import trio
 import trio.testing
 
-from tests.web.rig import LONG, SLOW, open_router, open_sims, until
+from miles_router.core.log_ring import LogRing
+from miles_router.log import make_log
+from tests.web.rig import LONG, SHORT, SLOW, open_router, open_sims, until
 
 if TYPE_CHECKING:
     from tests.web.asgi_client import Call
@@ -75,6 +77,90 @@ async def test_the_snapshot_shows_workers_requests_and_events() -> None:
             assert (shown["worker_id"], shown["path"]) == (worker.id, "/generate")
             assert [one["seq"] for one in value["events"]] == [1, 2]
             assert value["last_event_seq"] == 2
+
+
+@pytest.mark.loopback
+async def test_the_snapshot_lists_the_requests_of_the_worker_that_is_looked_at() -> None:
+    async with open_sims(2, SLOW) as sims, open_router(policy="round_robin") as rig:
+        workers = [rig.join(sim.url) for sim in sims]
+        rig.services.url = "http://127.0.0.1:30000"
+        async with (
+            rig.client.opened("POST", "/generate", LONG, {"X-Request-Id": "id-1"}),
+            rig.client.opened("POST", "/generate", LONG, {"X-Request-Id": "id-2"}),
+        ):
+            for worker in workers:
+                await rig.until_inflight(worker, 1)
+            value = (await rig.client.get(f"/snapshot?focus={workers[1].id}&events=1")).json()
+            assert (value["url"], value["policy"]) == ("http://127.0.0.1:30000", "round_robin")
+            [shown] = value["focus"]["requests"]
+            assert (shown["worker_id"], shown["state"]) == (workers[1].id, "generating")
+            assert value["focus"]["worker_id"] == workers[1].id
+            assert [one["seq"] for one in value["events"]] == [value["last_event_seq"]]
+            assert [one["load_share"] for one in value["workers"]] == [0.5, 0.5]
+
+
+async def test_a_snapshot_without_events_and_of_a_worker_that_is_gone() -> None:
+    async with open_router() as rig:
+        rig.join(A)
+        value = (await rig.client.get("/snapshot?focus=w0123456789ab&events=0")).json()
+        assert (value["events"], value["last_event_seq"]) == ([], 2)
+        assert value["focus"] == {"worker_id": "w0123456789ab", "requests": []}
+        plain = (await rig.client.get("/snapshot")).json()
+        assert (len(plain["events"]), plain["focus"]) == (2, None)
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        "events=x",
+        "events=-1",
+        "events=",
+        "events=10001",
+        "events=" + "9" * 5000,
+        "focus=",
+        "focus=x",
+    ],
+)
+async def test_a_snapshot_that_cannot_be_is_refused(query: str) -> None:
+    async with open_router() as rig:
+        answer = await rig.client.get(f"/snapshot?{query}")
+        assert (answer.status, answer.error["code"]) == (400, "bad_request")
+
+
+@pytest.mark.loopback
+async def test_the_latencies_of_a_worker_are_those_of_its_answers() -> None:
+    async with open_sims(1) as [sim], open_router() as rig:
+        worker = rig.join(sim.url)
+        for _ in range(3):
+            assert (await rig.client.post("/generate", SHORT)).status == 200
+        shown = (await rig.client.get(f"/workers/{worker.id}")).json()
+        assert len(worker.latencies) == shown["served"] == 3
+        assert 0 < shown["latency_p50_s"] <= shown["latency_p99_s"] < 5
+
+
+# -- /log -----------------------------------------------------------------------------------------
+
+
+async def test_the_log_is_read_from_where_the_reader_was() -> None:
+    ring = LogRing()
+    log = make_log("json", "info", ring=ring)
+    async with open_router(log=log, log_ring=ring) as rig:
+        rig.join(A)
+        value = (await rig.client.get("/log")).json()
+        assert value["boot_id"] == rig.services.boot_id
+        assert [line["seq"] for line in value["lines"]] == [1, 2]
+        assert value["last_seq"] == (await rig.client.get("/snapshot")).json()["log_seq"] == 2
+        assert value["lines"][1]["level"] == "info"
+        assert value["lines"][1]["text"].startswith(f"worker_active message='{A} is active")
+        assert [one["seq"] for one in (await rig.client.get("/log?since=1")).json()["lines"]] == [2]
+        assert (await rig.client.get("/log?since=2")).json()["lines"] == []
+
+
+@pytest.mark.parametrize("since", ["x", "-1", "1.5", "9" * 5000])
+async def test_a_line_is_named_by_its_number(since: str) -> None:
+    async with open_router() as rig:
+        answer = await rig.client.get(f"/log?since={since}")
+        assert (answer.status, answer.error["code"]) == (400, "bad_request")
 
 
 # -- /events --------------------------------------------------------------------------------------

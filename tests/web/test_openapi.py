@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from miles_router.core.request import OWN_PATHS
+from miles_router.tasks import health
 from miles_router.web.build import build_app
 from miles_router.web.compat import MAX_OBJECT_BYTES
 from tests.web.cached import open_cached_router
@@ -107,6 +108,7 @@ async def test_every_status_that_is_answered_is_documented(
     open_one = open_cached_router if with_cache else open_router
     missing: set[tuple[str, str, int]] = set()
     async with open_one(**locks) as rig:
+        await rig.nursery.start(health.run, rig.services)  # what is to be probed at once is
         document = (await rig.client.get("/openapi.json")).json()
         for path, method, operation in operations_of(document):
             documented = {int(status) for status in operation["responses"]}

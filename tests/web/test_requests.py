@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import trio
 
+from miles_router.core.inflight import Running
 from tests.web.rig import ADMIN, LONG, SHORT, SLOW, open_router, open_sims, until
 
 if TYPE_CHECKING:
@@ -187,6 +188,94 @@ async def test_an_abort_ends_no_request_of_another_that_its_id_begins(how: str) 
             await until(lambda: len(sim.worker.engine.running) == 1)
             assert aborts(sim) == []
             assert not of_red.is_over.is_set()
+
+
+# -- /abort_request: one request by the router's own id -------------------------------------------
+
+
+@pytest.mark.loopback
+async def test_exactly_the_request_with_this_id_is_aborted() -> None:
+    async with open_sims(1, SLOW) as [sim], open_router() as rig:
+        rig.join(sim.url)
+        async with (
+            rig.client.opened(
+                "POST", "/generate", {**LONG, "rid": "a"}, {"X-Request-Id": "1"}
+            ) as a,
+            rig.client.opened(
+                "POST", "/generate", {**LONG, "rid": "b"}, {"X-Request-Id": "12"}
+            ) as b,
+        ):
+            await until_running(sim, "a", "b")
+            answer = await rig.client.post("/abort_request", {"request_id": "1"})
+            assert (answer.status, answer.json()["matched"], answer.json()["success"]) == (
+                200,
+                1,
+                True,
+            )
+            await a.is_over.wait()
+            assert finish_reason(a.answer) == ABORTED
+            assert (aborts(sim), b.is_over.is_set()) == (["a"], False)
+            again = await rig.client.post("/abort_request", {"request_id": "1"})
+            assert (again.status, again.error["code"]) == (404, "not_found")
+
+
+@pytest.mark.loopback
+async def test_a_request_whose_rid_begins_that_of_another_ends_alone() -> None:
+    async with open_sims(1, SLOW) as [sim], open_router() as rig:
+        rig.join(sim.url)
+        async with rig.client.opened("POST", "/generate", {**LONG, "rid": "job-1"}) as longer:
+            async with rig.client.opened(
+                "POST", "/generate", {**LONG, "rid": "job"}, {"X-Request-Id": "x"}
+            ) as short:
+                await until_running(sim, "job", "job-1")
+                answer = await rig.client.post("/abort_request", {"request_id": "x"})
+                assert (answer.status, answer.json()["closed"]) == (200, 1)
+                await short.is_over.wait()
+                assert finish_reason(short.answer)["type"] == "abort"
+            await until_running(sim, "job-1")
+            assert (aborts(sim), longer.is_over.is_set()) == ([], False)
+
+
+async def test_a_request_in_the_queue_is_aborted_by_its_id() -> None:
+    named = {"X-Request-Id": "x"}
+    async with open_router() as rig, rig.client.opened("POST", "/generate", LONG, named) as call:
+        await rig.until_queued(1)
+        [shown] = (await rig.client.get("/snapshot")).json()["requests"]
+        assert (shown["request_id"], shown["state"]) == ("x", "queued")
+        answer = await rig.client.post("/abort_request", {"request_id": "x"})
+        assert (answer.status, answer.json()["queued_aborted"]) == (200, 1)
+        await call.is_over.wait()
+        assert finish_reason(call.answer)["type"] == "abort"
+
+
+async def test_what_cannot_be_ended_yet_is_409() -> None:
+    async with open_router() as rig:
+        rig.services.inflight.add(Running("x", "default", "/generate", started_at=0.0))
+        answer = await rig.client.post("/abort_request", {"request_id": "x"})
+        assert answer.status == 409
+        assert "still arriving" in answer.error["message"]
+
+
+async def test_only_the_admin_aborts_the_request_of_another_tenant() -> None:
+    async with open_router(admin_token=ADMIN, api_keys=KEYS) as rig:
+        red, blue = rig.as_caller("key-of-red-1"), rig.as_caller("key-of-blue-1")
+        async with red.opened("POST", "/generate", LONG, {"X-Request-Id": "x"}) as call:
+            await rig.until_queued(1)
+            assert (await blue.post("/abort_request", {"request_id": "x"})).status == 404
+            assert not call.is_over.is_set()
+            admin = rig.as_caller(ADMIN)
+            assert (await admin.post("/abort_request", {"request_id": "x"})).status == 200
+            await call.is_over.wait()
+
+
+@pytest.mark.parametrize(
+    "body",
+    [{"request_id": 5}, {"request_id": None}, {"request_id": "x", "rid": "a"}],
+)
+async def test_an_id_stands_alone_and_is_a_string(body: Any) -> None:
+    async with open_router() as rig:
+        answer = await rig.client.post("/abort_request", body)
+        assert (answer.status, answer.error["code"]) == (400, "bad_request")
 
 
 # -- /flush_cache ---------------------------------------------------------------------------------

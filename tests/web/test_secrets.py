@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import pytest
 import trio
 
+from miles_router.core.log_ring import LogRing
 from miles_router.log import make_log
 from miles_router.sim import SimSettings
 from miles_router.tasks import health
@@ -66,7 +67,8 @@ async def test_nothing_secret_is_logged_or_shown(
     capfd: pytest.CaptureFixture[str],
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    log = make_log(log_format, "debug")
+    ring = LogRing()
+    log = make_log(log_format, "debug", ring=ring)
     sims = SimSettings(api_key=WORKER_KEY, fault=FAULTS)
     settings: dict[str, Any] = {
         "admin_token": ADMIN,
@@ -92,6 +94,8 @@ async def test_nothing_secret_is_logged_or_shown(
     assert sum("request" in line for line in lines) > 10  # debug lines are there
     assert any("answer_cut" in line for line in lines)
     assert leaks(logged.err + logged.out + caplog.text) == []
+    assert len(ring.since(0)) == ring.last_seq > 10
+    assert leaks("".join(line.text for line in ring.since(0))) == []
     if log_format == "json":
         assert all(isinstance(json.loads(line), dict) for line in lines)
 
@@ -101,7 +105,8 @@ async def test_a_traceback_shows_no_values(
     log_format: Literal["console", "json"], capfd: pytest.CaptureFixture[str]
 ) -> None:
     """The frames of a failed request hold its headers and body."""
-    log = make_log(log_format, "debug")
+    ring = LogRing()
+    log = make_log(log_format, "debug", ring=ring)
     async with open_router(log=log, middleware=("tests.plugins.samples:RaisesBefore",)) as rig:
         headers = {**bearer(WRONG), "X-Note": PASSWORD}
         answer = await rig.client.request("POST", "/generate", BODY, headers)
@@ -110,6 +115,8 @@ async def test_a_traceback_shows_no_values(
     assert "LookupError" in logged
     assert "samples.py" in logged
     assert leaks(logged) == []
+    kept = "".join(line.text for line in ring.since(0))
+    assert ("LookupError" in kept, leaks(kept)) == (True, [])
     if log_format == "json":
         assert all(isinstance(json.loads(line), dict) for line in logged.splitlines())
 

@@ -10,7 +10,7 @@ import trio.testing
 
 from miles_router.core.worker import ProbeOutcome, ProbeReport
 from miles_router.sim import SimSettings
-from miles_router.tasks import health
+from miles_router.tasks import drain, health
 from tests.web.rig import LONG, SLOW, Rig, open_router, open_sims, until
 
 A, B = "http://127.0.0.1:31001", "http://127.0.0.1:31002"
@@ -201,6 +201,7 @@ async def test_an_unknown_worker_is_404(name: str) -> None:
         for method, target in (
             ("GET", f"/workers/{name}"),
             ("DELETE", f"/workers/{name}"),
+            ("POST", f"/workers/{name}/probe"),
             ("POST", f"/workers/{name}/drain"),
             ("POST", f"/workers/{name}/undrain"),
             ("POST", f"/workers/{name}/quarantine"),
@@ -226,6 +227,28 @@ async def test_a_deleted_worker_gets_nothing_new_and_finishes_what_it_has() -> N
                 await rig.until_inflight(other, 1)
                 assert worker.inflight == 1
         await until(lambda: worker.id not in rig.services.pool.workers)
+
+
+@pytest.mark.loopback
+async def test_what_still_runs_at_the_deadline_of_a_removal_is_cut() -> None:
+    async with open_sims(1, SLOW) as [sim], open_router(retries=0) as rig:
+        worker = rig.join(sim.url)
+        await rig.nursery.start(drain.run, rig.services)
+        async with rig.client.opened("POST", "/generate", LONG) as call:
+            await rig.until_inflight(worker, 1)
+            assert (await rig.client.delete(f"/workers/{worker.id}?deadline_s=0")).status == 202
+            await call.is_over.wait()
+            assert call.answer.status == 502
+        assert worker.id not in rig.services.pool.workers
+
+
+@pytest.mark.parametrize("deadline", ["-1", "x", "inf", "nan", ""])
+async def test_a_removal_with_a_deadline_that_is_no_time_is_refused(deadline: str) -> None:
+    async with open_router() as rig:
+        worker = rig.join(A)
+        answer = await rig.client.delete(f"/workers/{worker.id}?deadline_s={deadline}")
+        assert (answer.status, answer.error["code"]) == (400, "bad_request")
+        assert worker.id in rig.services.pool.workers
 
 
 # -- operators' commands ------------------------------------------------------------------------
@@ -282,3 +305,66 @@ async def test_a_reason_is_a_string() -> None:
         worker = rig.join(A)
         answer = await rig.client.post(f"/workers/{worker.id}/quarantine", {"reason": ["x"]})
         assert (answer.status, answer.error["code"]) == (400, "bad_request")
+
+
+# -- probes on demand -----------------------------------------------------------------------------
+
+
+@pytest.mark.loopback
+async def test_a_probe_is_made_at_once_and_told() -> None:
+    async with open_sims(1) as [sim], open_router(health_interval_s=3600) as rig:
+        await rig.nursery.start(health.run, rig.services)
+        worker = rig.add(sim.url)
+        await until(lambda: worker.state.value == "active")
+        before = worker.probes_ended
+        answer = await rig.client.post(f"/workers/{worker.id}/probe")
+        assert (answer.status, answer.json()["last_probe"]["outcome"]) == (200, "passed")
+        assert answer.json()["last_probe"]["age_s"] < 1
+        assert worker.probes_ended == before + 1
+
+
+async def test_a_probe_that_runs_is_waited_for_and_not_doubled(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    async with open_router() as rig:
+        worker = rig.join(A)
+        begun: list[float] = []
+        rig.services.pool.on_probe_wanted = lambda: begun.append(trio.current_time())
+        rig.services.pool.begin_probe(worker, trio.current_time())
+
+        async def end() -> None:
+            await trio.sleep(3)
+            rig.services.pool.end_probe(worker)
+            rig.passes(worker, "9")
+
+        rig.nursery.start_soon(end)
+        answer = await rig.client.post(f"/workers/{worker.id}/probe")
+        assert (answer.status, answer.json()["weight_version"]) == (200, "9")
+        assert begun == []
+        assert trio.current_time() == pytest.approx(3, abs=0.2)
+
+
+async def test_a_probe_that_does_not_end_is_not_waited_for_longer_than_one_may_take(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    async with open_router(health_timeout_s=7) as rig:
+        worker = rig.join(A)
+        answer = await rig.client.post(f"/workers/{worker.id}/probe")
+        assert (answer.status, answer.error["code"]) == (504, "worker_not_active")
+        assert answer.error["worker_id"] == worker.id
+        assert trio.current_time() == pytest.approx(12, abs=0.2)
+
+
+async def test_a_worker_that_is_removed_while_it_is_probed_is_404(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    async with open_router() as rig:
+        worker = rig.join(A)
+
+        async def remove() -> None:
+            await trio.sleep(1)
+            rig.services.pool.remove(worker, trio.current_time())
+
+        rig.nursery.start_soon(remove)
+        answer = await rig.client.post(f"/workers/{worker.id}/probe")
+        assert (answer.status, answer.error["code"]) == (404, "worker_not_found")
