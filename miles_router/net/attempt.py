@@ -1,7 +1,9 @@
 """One try of a request on one worker: connection, request bytes, answer pieces.
 
-Used as an async context manager; leaving it returns or closes the connection, and aborts by rid
-what was sent but not answered to the end. This file must not know leases, retries or clients.
+Its caller enters `scope`, then calls `begin` and the rest, and `end` in any case: that returns or
+closes the connection, and aborts by rid what was sent but not answered to the end. The one scope is
+for every deadline of the attempt and for whoever stops it: a scope for each step took 5 us a step.
+This file must not know leases, retries or clients.
 
 A stale idle connection is replaced by a fresh one unseen: connections are only reused for requests
 that may be repeated (generations and reads), so a POST with effects never meets the question
@@ -10,28 +12,22 @@ whether its bytes arrived.
 
 from __future__ import annotations
 
-from functools import partial
-from typing import TYPE_CHECKING, Self, TypeVar
+from typing import TYPE_CHECKING
 
 import trio
 
 from miles_router.core import headers as header_rules
-from miles_router.errors import RouterError, WorkerBroke, WorkerTimeout
+from miles_router.errors import RequestAborted, WorkerBroke, WorkerTimeout
 from miles_router.net.abort import abort_abandoned
 from miles_router.net.upstream import Connection, request_head
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
-    from types import TracebackType
-
     from miles_router.core.inflight import Running
     from miles_router.core.worker import Worker
     from miles_router.net.body import RequestBody
     from miles_router.net.exchange import RelayRequest
+    from miles_router.net.reading import AnswerHead
     from miles_router.net.services import Services
-    from miles_router.net.upstream import AnswerHead
-
-T = TypeVar("T")
 
 # A connection that the worker closed as it was reused dies within a round trip: after 1 ms on
 # loopback, and within 9 ms where 64 do at once on two shared cores. One that dies later died with
@@ -41,6 +37,10 @@ STALE_WITHIN_S = 0.02
 # Larger bodies are written while the answer is read: a worker may answer before it has read them,
 # and what the system's buffers do not hold would wait for ever. Smaller ones fit into those.
 DIRECT_BYTES = 262_144
+
+_TOOK_NOTHING = "took nothing of the request for {} s (--idle-timeout-s)"
+_NO_ANSWER = "no answer within {} s (--first-byte-timeout-s)"
+_PAUSED = "the answer paused for {} s (--idle-timeout-s)"
 
 
 class Attempt:
@@ -60,15 +60,15 @@ class Attempt:
         self._body = body
         self._running = running
         self._connection: Connection | None = None
-        self.is_pumped = not body.is_replayable or len(body.prefix) > DIRECT_BYTES
+        self.is_pumped = is_pumped(body)
+        self.scope = trio.CancelScope()
         self._was_sent = False
         self._sent_at = 0.0
         self._is_written = False  # to the last byte
-        self._is_done = False
-        self._scope: trio.CancelScope | None = None
-        self._stopped: RouterError | None = None
+        self._late = ""  # what the attempt waits for under a deadline
+        self._stopped: Exception | None = None
 
-    async def __aenter__(self) -> Self:
+    async def begin(self) -> None:
         """Connect and write the request.
 
         Raises:
@@ -79,21 +79,12 @@ class Attempt:
             self._connection = self._services.idle.take(self.worker)
         if self._connection is None:
             self._connection = await self._connect()
-        try:
-            await self._write(self._connection)
-        except BaseException:
-            self._give_up()
-            raise
-        return self
+        await self._write(self._connection)
 
-    async def __aexit__(
-        self,
-        exc_type: type[BaseException] | None,
-        exc: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def end(self) -> None:
+        """Give the connection back, or close it; whatever happened."""
         connection = self._connection
-        if not self._is_done or connection is None:
+        if connection is None or not connection.is_answered:
             self._give_up()
         elif self._is_written:
             self._services.idle.give(connection)
@@ -116,45 +107,33 @@ class Attempt:
         is_repeatable = request.is_generation or request.method in {"GET", "HEAD"}
         return is_repeatable and not self.is_pumped
 
-    def _stop(self, reason: RouterError) -> None:
+    def _stop(self, reason: Exception) -> None:
         self._stopped = reason
-        if self._scope is not None:
-            self._scope.cancel()
+        self.scope.cancel()
 
-    async def guard(self, step: Callable[[], Awaitable[None]]) -> None:
-        """Run `step` in such a way that `Running.stop` ends it.
-
-        Raises:
-            RouterError: what `Running.stop` was called with.
-        """
-        await self._within(None, step)
-
-    async def _within(
-        self, timeout_s: float | None, step: Callable[[], Awaitable[T]], *, waiting_for: str = ""
-    ) -> T:
-        """Run one step of the attempt under its deadline and under `Running.stop`.
-
-        Raises:
-            WorkerTimeout: the deadline passed.
-            RouterError: what `Running.stop` was called with.
-        """
+    def interruption(self) -> Exception:
+        """What ended the attempt, where its scope did: `Running.stop`, or a deadline."""
         if self._stopped is not None:
-            raise self._stopped
-        self._scope = trio.CancelScope()
+            return self._stopped
+        return WorkerTimeout(f"{self.worker.url}: {self._late}")
+
+    def _expect(self, timeout_s: float | None, late: str) -> None:
+        """From here on the worker has `timeout_s`; else `late` is what is said of it."""
         if timeout_s is not None:
-            self._scope.deadline = trio.current_time() + timeout_s
-        with self._scope:
-            return await step()
-        if self._stopped is not None:
-            raise self._stopped
-        raise WorkerTimeout(f"{self.worker.url}: {waiting_for}")
+            self._late = late.format(timeout_s)
+            self.scope.deadline = self._services.now() + timeout_s
+        elif self._late:
+            self._rest()
+
+    def _rest(self) -> None:
+        """From here on nothing is asked of the worker."""
+        if self._late:
+            self._late = ""
+            self.scope.deadline = float("inf")
 
     async def _connect(self) -> Connection:
         worker = self.worker
-        dialer = self._services.dialer
-        stream = await self._within(
-            None, partial(dialer.connect, worker.spec.url, worker.addresses)
-        )
+        stream = await self._services.dialer.connect(worker.spec.url, worker.addresses)
         return Connection(worker, stream)
 
     async def _write(self, connection: Connection) -> None:
@@ -163,7 +142,7 @@ class Attempt:
         head = request_head(
             self._request.method,
             self._request.target,
-            self.worker.spec.url.authority,
+            connection.authority,
             header_rules.to_worker(
                 self._request.headers,
                 request_id=self._request.request_id.encode("latin-1"),
@@ -174,16 +153,14 @@ class Attempt:
         )
         connection.begin(is_head=self._request.method == "HEAD")
         self._was_sent = True
-        self._sent_at = trio.current_time()
+        self._sent_at = self._services.now()
         self._running.is_sent = not self.is_pumped  # else its worker has no more than the head
         self._is_written = False
         data = head if self.is_pumped else head + self._body.framed_prefix()
         try:
-            await self._within(
-                settings.idle_timeout_s,
-                partial(connection.send, data),
-                waiting_for=f"took nothing of the request for {settings.idle_timeout_s} s",
-            )
+            if settings.idle_timeout_s is not None:
+                self._expect(settings.idle_timeout_s, _TOOK_NOTHING)
+            await connection.send(data)
             self._is_written = not self.is_pumped
         except WorkerBroke:
             # The worker may have answered before it read everything, and closed: the answer, or
@@ -197,7 +174,7 @@ class Attempt:
             ClientGone, TooLarge: see `RequestBody`.
         """
         connection = self._connection
-        assert connection is not None, "pump is called inside the context"
+        assert connection is not None, "`begin` comes first"
         try:
             await self._push(connection, self._body.framed_prefix())
             while (piece := await self._body.next_piece()) is not None:
@@ -215,7 +192,7 @@ class Attempt:
             await connection.send(data)
             return
         if not connection.has_answer_bytes:
-            reason = f"took nothing of the request for {timeout_s} s (--idle-timeout-s)"
+            reason = _TOOK_NOTHING.format(timeout_s)
             self._stop(WorkerTimeout(f"{self.worker.url}: {reason}"))
         raise WorkerBroke(f"{self.worker.url}: stopped reading the request")
 
@@ -224,36 +201,50 @@ class Attempt:
 
         Raises:
             WorkerFault: there is none, or not in time.
+            RequestAborted: it would have to be sent again, and its caller gave it up.
         """
         timeout_s = self._services.settings.first_byte_timeout_s
         while True:
             connection = self._connection
-            assert connection is not None, "read_head is called inside the context"
+            assert connection is not None, "`begin` comes first"
+            if timeout_s is not None or self._late:
+                self._expect(timeout_s, _NO_ANSWER)
             try:
-                head = await self._within(
-                    timeout_s,
-                    connection.read_head,
-                    waiting_for=f"no answer within {timeout_s} s (--first-byte-timeout-s)",
-                )
+                head = await connection.read_head()
             except WorkerBroke:
-                age_s = trio.current_time() - self._sent_at
+                age_s = self._services.now() - self._sent_at
                 is_stale = connection.is_reused and not connection.has_answer_bytes
                 if not is_stale or age_s > STALE_WITHIN_S:
                     raise
                 await self._replace_stale(connection)
             else:
-                self.worker.last_bytes_at = trio.current_time()
+                if self._late:
+                    self._rest()
+                self.worker.last_bytes_at = self._services.now()
                 return head
 
     async def _replace_stale(self, stale: Connection) -> None:
-        """An idle connection died as it was reused: the same worker, on a fresh one."""
-        if self._stopped is not None:
-            raise self._stopped
+        """An idle connection died as it was reused: the same worker, on a fresh one.
+
+        Raises:
+            WorkerFault: no connection.
+            RequestAborted: its caller gave the request up, so that it is not sent again.
+            Exception: what `Running.stop` was called with.
+        """
+        self._check_wanted()
         self._services.metrics.stale_reconnects += 1
         stale.close()
         self._connection = None
+        self._rest()
         self._connection = await self._connect()
+        self._check_wanted()
         await self._write(self._connection)
+
+    def _check_wanted(self) -> None:
+        if self._stopped is not None:
+            raise self._stopped
+        if self._running.is_aborted:
+            raise RequestAborted("aborted by /abort_request; its connection was closed")
 
     async def read_chunk(self) -> bytes | None:
         """The next piece of the body; None after the last one.
@@ -262,13 +253,28 @@ class Attempt:
             WorkerFault: the answer broke off, or paused for too long.
         """
         connection = self._connection
-        assert connection is not None, "read_chunk is called inside the context"
-        timeout_s = self._services.settings.idle_timeout_s
-        chunk = await self._within(
-            timeout_s,
-            connection.read_chunk,
-            waiting_for=f"the answer paused for {timeout_s} s (--idle-timeout-s)",
-        )
-        self.worker.last_bytes_at = trio.current_time()
-        self._is_done = chunk is None
+        assert connection is not None, "`begin` comes first"
+        self._expect(self._services.settings.idle_timeout_s, _PAUSED)
+        chunk = await connection.read_chunk()
+        self._rest()
+        self.worker.last_bytes_at = self._services.now()
         return chunk
+
+    def take_chunk(self) -> bytes | None:
+        """A piece of the body that has come already; None if there is none."""
+        return None if self._connection is None else self._connection.take_chunk()
+
+    @property
+    def is_answered(self) -> bool:
+        """The answer is complete, and every piece of it was taken."""
+        return self._connection is not None and self._connection.is_answered
+
+    @property
+    def has_more_at_hand(self) -> bool:
+        """A piece of the body has come already, or its end."""
+        return self._connection is not None and self._connection.has_more_at_hand
+
+
+def is_pumped(body: RequestBody) -> bool:
+    """Whether a body is written while the answer is read."""
+    return not body.is_replayable or len(body.prefix) > DIRECT_BYTES

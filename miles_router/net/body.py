@@ -17,6 +17,8 @@ from miles_router.errors import TooLarge
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
+    from miles_router.net.departures import Departure
+
     Receive = Callable[[], Awaitable[dict[str, Any]]]
 
 # A 128k-token prompt as input_ids is about 1 MB of JSON; with images, prompts reach tens of MB and
@@ -37,9 +39,18 @@ class RequestBody:
         headers: Headers,
         *,
         max_bytes: int,
-        left: trio.Event | None = None,
+        departure: Departure | None = None,
+        is_told: bool = False,
     ) -> None:
-        """`left` is set when the client has left, where the server tells it by itself."""
+        """What is known of one request's body.
+
+        Args:
+            receive: the body's messages, then that the client has left.
+            headers: of the request.
+            max_bytes: what is larger is refused.
+            departure: tells when the client leaves, where the server does so by itself.
+            is_told: `departure` says all that `receive` would say behind the body.
+        """
         length = first(headers, b"content-length")
         self.declared_bytes = None if length is None else int(length)
         self.is_chunked = first(headers, b"transfer-encoding") is not None
@@ -47,7 +58,8 @@ class RequestBody:
         self.is_whole = False
         self.is_replayable = False
         self._receive = receive
-        self._left = left
+        self.departure = departure
+        self.is_told = is_told
         self._max_bytes = max_bytes
         self._seen_bytes = 0
         if self.declared_bytes is not None and self.declared_bytes > max_bytes:
@@ -71,7 +83,11 @@ class RequestBody:
             ClientGone: the client left before the body was complete.
             TooLarge: more than the configured maximum.
         """
-        parts: list[bytes] = []
+        self.prefix = await self._next()
+        if self.is_whole:
+            self.is_replayable = True
+            return
+        parts = [self.prefix]
         while not self.is_whole and self._seen_bytes <= REPLAY_BYTES:
             parts.append(await self._next())
         self.prefix = b"".join(parts)
@@ -107,10 +123,10 @@ class RequestBody:
 
     async def wait_left(self) -> None:
         """Return when the client has left, whoever takes the body; never where no server tells."""
-        if self._left is None:
+        if self.departure is None:
             await trio.sleep_forever()
         else:
-            await self._left.wait()
+            await self.departure.wait()
 
     @property
     def _is_framed_in_chunks(self) -> bool:
@@ -134,7 +150,7 @@ class RequestBody:
 
     def framed_prefix(self) -> bytes:
         """What was read ahead, as it goes on the wire."""
-        return self.framed(self.prefix)
+        return self.prefix if self.is_replayable else self.framed(self.prefix)
 
     def framed_end(self) -> bytes:
         """What ends the body on the wire."""

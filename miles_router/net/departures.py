@@ -15,14 +15,57 @@ from typing import TYPE_CHECKING, NoReturn, Protocol
 import trio
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
 
+# In the scope of a request: its client's `Departure`.
+LEFT_KEY = "miles_router.left"
 # A client that leaves is to reach its worker within two seconds, the abort included.
 SWEEP_INTERVAL_S = 1.0
 # Reading is copying: what all connections are read on by at a time takes the loop some 10 ms.
 READ_ON_BYTES = 32 * 1024 * 1024
 # Where the system has no word for a half-closed peer, the end of a whole connection is still told.
 _LEFT = getattr(select, "POLLRDHUP", select.POLLHUP)
+
+
+class Departure:
+    """Whether a client has left: asked, waited for, or told by a callback."""
+
+    __slots__ = ("_callback", "_event", "_has_left")
+
+    def __init__(self) -> None:
+        self._has_left = False
+        self._event: trio.Event | None = None
+        self._callback: Callable[[], None] | None = None
+
+    def set(self) -> None:
+        """It has; may be repeated."""
+        self._has_left = True
+        if self._event is not None:
+            self._event.set()
+        callback, self._callback = self._callback, None
+        if callback is not None:
+            callback()
+
+    def is_set(self) -> bool:
+        """Whether it has."""
+        return self._has_left
+
+    async def wait(self) -> None:
+        """Return as soon as it has."""
+        if self._event is None:
+            self._event = trio.Event()
+            if self._has_left:
+                self._event.set()
+        await self._event.wait()
+
+    def tell(self, callback: Callable[[], None] | None) -> None:
+        """Call `callback`, and no other, when it leaves; None: nobody is to be told.
+
+        It is called from the loop, in the middle of whatever noticed: it must not raise.
+        """
+        self._callback = callback
+        if self._has_left:
+            self.set()
 
 
 class HeldConnection(Protocol):

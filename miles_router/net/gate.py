@@ -11,24 +11,16 @@ Invariant: after a refusal the connection is over; no byte of the refused data w
 from __future__ import annotations
 
 from collections import deque
-from dataclasses import dataclass
 from enum import Enum
 
 import httptools
+
+from miles_router.net.request_head import Refusal, RequestHead
 
 # An OpenAI client sends 1 KB of headers, a browser with cookies 8 KB.
 MAX_HEAD_BYTES = 65_536
 # So fine is the measure of what stands between the data of chunks.
 CHUNKED_PIECE_BYTES = 16_384
-
-
-@dataclass(frozen=True, slots=True)
-class Refusal:
-    """Why a connection is ended."""
-
-    status: int
-    code: str
-    message: str
 
 
 class _Refused(Exception):
@@ -53,7 +45,12 @@ _FRAMING_TOO_LARGE = Refusal(
 _EMPTY_LINE = Refusal(400, "bad_request", "a request begins with its request line")
 _LINE_ENDS = (b" HTTP/1.1\r\n", b" HTTP/1.0\r\n")
 _LINE_END_BYTES = len(_LINE_ENDS[0])
+# What more than the worker and the app need to know.
+_WATCHED = frozenset(
+    {b"host", b"upgrade", b"content-length", b"transfer-encoding", b"connection", b"expect"}
+)
 _LENGTH_DIGITS = 20  # of 2**64; h11 takes no more
+_NEWLINES = frozenset({b"\r", b"\n"})
 _EMPTY = b"\r\n\r\n"  # the end of a line, and an empty one
 _HOST = Refusal(400, "bad_request", "an HTTP/1.1 request carries exactly one Host header")
 
@@ -75,9 +72,10 @@ class Gate:
     """
 
     def __init__(self) -> None:
-        self._parser = httptools.HttpRequestParser(self)
+        self._parser: httptools.HttpRequestParser | None = httptools.HttpRequestParser(self)
         self._targets: deque[bytes] = deque()
         self.requests = 0  # heads read completely
+        self.head: RequestHead | None = None  # the last one that was read completely
         self._begin()
 
     def _begin(self) -> None:
@@ -95,6 +93,51 @@ class Gate:
         self._has_line = False
         self._last_bytes = b""  # three of them, where an empty line may have begun
         self._target_parts: list[bytes] = []
+        self._headers: list[tuple[bytes, bytes]] = []
+        self._closes = False
+        self._has_expectation = False
+
+    def read_head(self, data: bytes) -> int | Refusal:
+        """Read `data` up to the end of a request's head, or all; how much of it that was.
+
+        `head` is None until the end of the head was among it.
+        """
+        self.head = None
+        end = data.find(_EMPTY) + len(_EMPTY)
+        if not self.is_between_requests or not len(_EMPTY) <= end <= MAX_HEAD_BYTES:
+            end = self._end_of_piece(data, 0)
+            return self._check_piece(data[:end]) or end
+        return self._check_whole_head(data if end == len(data) else data[:end]) or end
+
+    def _check_whole_head(self, raw: bytes) -> Refusal | None:
+        """What `_check_piece` does, for a head that came in one piece: a third of the steps."""
+        if raw[:1] in _NEWLINES:
+            return _EMPTY_LINE
+        line_bytes = raw.index(b"\n") + 1
+        self._spaces = raw.count(b" ", 0, line_bytes)
+        self._line_end = raw[max(0, line_bytes - _LINE_END_BYTES) : line_bytes]
+        self._has_line = True
+        self._head_bytes = self._loose_bytes = len(raw)
+        refusal = self._feed(raw)
+        if refusal is None:
+            self._advance(raw)
+        return refusal
+
+    def pass_over_body(self) -> None:
+        """Expect a request next: the body behind `head` is counted by whoever takes it."""
+        self._targets.pop()
+        if self._part is not _Part.HEAD:
+            self._parser = httptools.HttpRequestParser(self)
+            self._begin()
+
+    def close(self) -> None:
+        """Nothing more comes. The parser refers to this object, and would be garbage with it."""
+        self._parser = None
+
+    @property
+    def is_between_requests(self) -> bool:
+        """Nothing of a request has come that is not over."""
+        return self._part is _Part.HEAD and not self._head_bytes
 
     def check(self, data: bytes) -> Refusal | None:
         """Read `data`; None if all of it may be handed on."""
@@ -128,7 +171,7 @@ class Gate:
 
     def _check_piece(self, piece: bytes) -> Refusal | None:
         if self._part is _Part.HEAD:
-            if not self._head_bytes and piece[:1] in {b"\r", b"\n"}:
+            if not self._head_bytes and piece[:1] in _NEWLINES:
                 return _EMPTY_LINE
             self._note_line(piece)
             self._head_bytes += len(piece)
@@ -151,6 +194,7 @@ class Gate:
             self._has_line = bool(newline)
 
     def _feed(self, piece: bytes) -> Refusal | None:
+        assert self._parser is not None, "nothing comes after `close`"
         try:
             self._parser.feed_data(piece)
         except httptools.HttpParserUpgrade:
@@ -188,8 +232,17 @@ class Gate:
         if self._part is not _Part.HEAD:
             return
         lowered = name.lower()
+        self._headers.append((lowered, value))
+        if lowered in _WATCHED:
+            self._note_header(lowered, value)
+
+    def _note_header(self, lowered: bytes, value: bytes) -> None:
         if lowered == b"host":
             self._hosts += 1
+        elif lowered == b"connection":
+            self._closes = self._closes or b"close" in _tokens(value)
+        elif lowered == b"expect":
+            self._has_expectation = True
         elif lowered == b"upgrade":
             raise _Refused(_UPGRADE)
         elif lowered == b"content-length":
@@ -197,9 +250,9 @@ class Gate:
             if not digits.isdigit() or len(digits) > _LENGTH_DIGITS:
                 raise _Refused(_LENGTH)
             self._body_bytes = int(digits)
-        elif lowered == b"transfer-encoding":
+        else:
             # A Transfer-Encoding in HTTP/1.0 is a faulty framing (RFC 9112, 6.1).
-            is_old = self._parser.get_http_version() != "1.1"
+            is_old = self._parser is None or self._parser.get_http_version() != "1.1"
             if is_old or value.strip().lower() != b"chunked":
                 raise _Refused(_ENCODING)
             self._is_chunked = True
@@ -214,7 +267,17 @@ class Gate:
             raise _Refused(_SPACES)
         if self._hosts > 1 or (self._hosts == 0 and self._line_end == _LINE_ENDS[0]):
             raise _Refused(_HOST)
-        self._targets.append(b"".join(self._target_parts))
+        target = b"".join(self._target_parts)
+        self._targets.append(target)
+        self._note_head(target)
+
+    def _note_head(self, target: bytes) -> None:
+        assert self._parser is not None, "it is the one that calls"
+        head = self.head = RequestHead(self._parser.get_method(), target, self._headers)
+        head.body_bytes = self._body_bytes
+        head.closes = self._closes
+        is_new = self._line_end == _LINE_ENDS[0]
+        head.is_plain = is_new and not self._is_chunked and not self._has_expectation
 
     def on_chunk_header(self) -> None:
         """A chunk's size, and what stands behind it."""
@@ -227,3 +290,7 @@ class Gate:
     def on_message_complete(self) -> None:
         """A request ends."""
         self._is_complete = True
+
+
+def _tokens(value: bytes) -> list[bytes]:
+    return [token.strip().lower() for token in value.split(b",")]

@@ -37,7 +37,7 @@ class IdleConnections:
         while connections:
             connection = connections.pop()
             # Readable while nothing is asked: the worker closed it or sent something uncalled-for.
-            if now - connection.idle_since < MAX_IDLE_S and not connection.socket.is_readable():
+            if now - connection.idle_since < MAX_IDLE_S and not connection.is_readable:
                 connection.is_reused = True
                 return connection
             connection.close()

@@ -1,249 +1,67 @@
-"""The listener: Hypercorn's trio TCP server behind the gate.
+"""The listener: takes connections and has them served, in the lane or by Hypercorn.
 
-Every connection's bytes pass `gate` before Hypercorn sees them. An app that returns in mid-answer
-cuts its connection: the client cannot take what it got for a complete answer, HTTP/1.0 included. A
-connection that fails in an unforeseen way ends alone, with its traceback in the log, instead of
-taking the listener down. A connection ends when its client has closed it, not at the end of its
-keep-alive time. An answer that comes before the request was read to its end reaches the client;
-what is left of the request is read and dropped.
+A connection begins in the fast lane (`lane`). The first request that is not plain takes it to
+Hypercorn (`gated_server`), where the lane still serves what is plain. Besides, a sweep looks for
+connections whose client has left or says nothing.
 """
 
 from __future__ import annotations
 
-import socket
-import struct
-from functools import partial
-from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, NoReturn
 
-import h11
-import msgspec
 import trio
 from hypercorn.app_wrappers import ASGIWrapper
-from hypercorn.events import Closed, RawData, Updated
 from hypercorn.trio.lifespan import Lifespan
-from hypercorn.trio.tcp_server import TCPServer
 from hypercorn.trio.worker_context import WorkerContext
 
 from miles_router.net import departures
-from miles_router.net.accepting import accept_troubles_to
-from miles_router.net.gate import Gate, Refusal
-from miles_router.net.inbox import Inbox
+from miles_router.net.accepting import BurstListener, accept_troubles_to
+from miles_router.net.gated_server import GatedServer
+from miles_router.net.hangups import Hangups
 from miles_router.net.intake import Intake, SpareRoom
+from miles_router.net.lane import Lane
 from miles_router.net.server_config import hypercorn_config
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
-    from hypercorn.events import Event
     from structlog.typing import FilteringBoundLogger
 
     from miles_router.core.metrics import Metrics
 
     App = Callable[[dict[str, Any], Any, Any], Awaitable[None]]
 
-# Where no answer is half sent: one that is DONE has left for the socket.
-_BETWEEN_ANSWERS = frozenset({h11.IDLE, h11.SEND_RESPONSE, h11.DONE})
-# How long a refused client may take to read why.
-LINGER_S = 2.0
-# In the scope: the request target as it came, and an event for the moment when the client leaves.
-TARGET_KEY = "miles_router.target"
-LEFT_KEY = "miles_router.left"
-_RESET_ON_CLOSE = struct.pack("ii", 1, 0)  # SO_LINGER: on, 0 s
-
-
-class GatedServer(TCPServer):
-    """One client connection."""
-
-    def __init__(self, ingress: Ingress, stream: trio.SocketStream) -> None:
-        super().__init__(
-            self._call_app,  # type: ignore[arg-type]  # Hypercorn wants the wrapper's signature only
-            ingress.config,
-            ingress.context,
-            ingress.lifespan_state,
-            stream,  # type: ignore[arg-type]  # annotated for TLS; plain streams are served too
-        )
-        self._ingress = ingress
-        self._gate = Gate()
-        self.intake = Intake(stream, ingress.room)
-        self._must_reset = False
-        self._is_lingering = False
-        self._inbox: Inbox | None = None
-
-    async def _call_app(
-        self, scope: dict[str, Any], receive: Any, send: Any, *spawners: Any
-    ) -> None:
-        # An HTTP/1.0 body ends with its connection: until it is complete, only a reset tells the
-        # client that it is not.
-        self._must_reset = scope["type"] == "http" and scope["http_version"] == "1.0"
-
-        # ASGI splits the target, and so loses whether an empty query was there.
-        scope[TARGET_KEY] = self._gate.take_target()
-        # What stands in front of it in the queue may keep the disconnect from an app that is busy.
-        scope[LEFT_KEY] = self.intake.has_ended
-        inbox = self._inbox = Inbox(receive)
-
-        async def track(message: dict[str, Any]) -> None:
-            is_early = self._has_unread_body and self._gate.is_in_body
-            if message["type"] == "http.response.start" and is_early:  # no request may follow it
-                headers = [*message.get("headers", ()), (b"connection", b"close")]
-                message = {**message, "headers": headers}
-            if message["type"] == "http.response.body" and not message.get("more_body"):
-                self._must_reset = False
-                inbox.drain_by(self._task_group)
-            await send(message)
-
-        await self._ingress.app(scope, inbox.receive, track, *spawners)  # type: ignore[arg-type]  # dicts
-        inbox.drain_by(self._task_group)
-
-    async def run(self) -> None:
-        """Serve the connection to its end; never raises what belongs to it alone."""
-        self._ingress.connections.add(self)
-        self._ingress.intakes.add(self.intake)
-        try:
-            await super().run()
-        except* (OSError, trio.BrokenResourceError, trio.ClosedResourceError):
-            pass  # the client went away while something was written
-        except* Exception:
-            self._ingress.log.exception("connection_failed")
-        finally:
-            self._ingress.connections.discard(self)
-            self._ingress.intakes.discard(self.intake)
-            self.intake.close()
-
-    async def _read_data(self) -> None:
-        while True:
-            try:
-                data = await self.intake.read()
-            except (trio.ClosedResourceError, trio.BrokenResourceError):
-                break
-            refusal = self._gate.check(data) if data else None
-            if refusal is not None:
-                await self._refuse(refusal)
-                break
-            # The end is told below: told as bytes, it would wait behind the pieces of a body.
-            if not data or not await self.intake.hand_on(
-                partial(self.protocol.handle, RawData(data))
-            ):
-                break
-        self.intake.has_ended.set()
-        if self._inbox is not None:
-            self._inbox.end()
-        await self.protocol.handle(Closed())
-        await self.idle_task.stop()
-
-    async def protocol_send(self, event: Event) -> None:
-        """Carry out what Hypercorn's protocol wants of the connection."""
-        if isinstance(event, RawData):
-            await self._send_bytes(event.data)
-            return
-        if isinstance(event, Updated) and event.idle and self.intake.has_ended.is_set():
-            return  # there is no next request to wait for
-        if isinstance(event, Closed) and not self._must_reset and self._has_unread_body:
-            if not self._is_lingering:
-                self._is_lingering = True
-                self._task_group.spawn(self._linger)
-            return
-        await super().protocol_send(event)
-
-    async def _send_bytes(self, data: bytes) -> None:
-        """Write to the client. Cancellation: the connection is reset, for bytes are missing on it.
-
-        Hypercorn shields its writes instead: nothing could end an app whose client reads nothing.
-        """
-        try:
-            async with self.send_lock:
-                await self.stream.send_all(data)
-        except (trio.BrokenResourceError, trio.ClosedResourceError):
-            await self.protocol.handle(Closed())
-        except trio.Cancelled:
-            self.reset()
-            raise
-
-    @property
-    def _their_state(self) -> object:
-        return getattr(getattr(self.protocol.protocol, "connection", None), "their_state", None)
-
-    @property
-    def _has_unread_body(self) -> bool:
-        return self._their_state is h11.SEND_BODY and not self.intake.has_ended.is_set()
-
-    async def _linger(self) -> None:
-        """Let a client that is still sending take the answer before the connection is closed."""
-        with trio.move_on_after(LINGER_S):
-            async with self.send_lock:
-                await self.stream.send_eof()
-            await self.intake.has_ended.wait()
-        await self._close()
-
-    async def _refuse(self, refusal: Refusal) -> None:
-        """Answer in JSON once no other answer is half sent, then close."""
-        self._ingress.metrics.refused_connections[refusal.code] += 1
-        if not await self.intake.hand_on(self._wait_answered):
-            return  # the client has left
-        with trio.move_on_after(LINGER_S) as waiting:
-            while self._is_in_mid_answer:  # noqa: ASYNC110  h11 tells nobody; rare, and short
-                await trio.sleep(0.005)
-        if waiting.cancelled_caught:
-            return
-        body = msgspec.json.encode({"error": {"code": refusal.code, "message": refusal.message}})
-        head = (
-            f"HTTP/1.1 {refusal.status} {HTTPStatus(refusal.status).phrase}\r\n"
-            "content-type: application/json\r\n"
-            f"content-length: {len(body)}\r\nconnection: close\r\n\r\n"
-        )
-        with trio.move_on_after(LINGER_S):
-            async with self.send_lock:
-                await self.stream.send_all(head.encode("ascii") + body)
-                await self.stream.send_eof()
-            # Closing with unread bytes would reset the connection and take the answer with it.
-            while await self.stream.receive_some(65_536):
-                pass
-
-    async def _wait_answered(self) -> None:
-        """Return when no whole request waits for its answer, which bad bytes behind it are not."""
-        while self._their_state is h11.DONE:  # noqa: ASYNC110  h11 tells nobody
-            await trio.sleep(0.02)
-
-    @property
-    def _is_in_mid_answer(self) -> bool:
-        """Also true while an answer lacks nothing but its end, which may have no bytes."""
-        connection = getattr(self.protocol.protocol, "connection", None)
-        return getattr(connection, "our_state", None) not in _BETWEEN_ANSWERS
-
-    async def _close(self) -> None:
-        if self._must_reset:
-            self.reset()
-            return
-        await super()._close()
-
-    def reset(self) -> None:
-        """Close at once with a TCP reset; may be repeated."""
-        sock = self.stream.socket
-        try:
-            sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET_ON_CLOSE)
-        except OSError:
-            return  # closed already
-        sock.close()
-
 
 class Ingress:
     """Serves an ASGI app on TCP listeners."""
 
-    def __init__(self, app: App, *, metrics: Metrics, log: FilteringBoundLogger) -> None:
+    def __init__(
+        self, app: App, *, metrics: Metrics, log: FilteringBoundLogger, has_lane: bool = True
+    ) -> None:
+        """Without the lane, Hypercorn serves all requests; it is there to be compared with."""
+        self.plain_app = app
+        self._has_lane = has_lane
         self.app = ASGIWrapper(app)  # type: ignore[arg-type]  # our ASGI types are plain dicts
         self.config = hypercorn_config()
         self.context = WorkerContext(None)
         self.lifespan_state: dict[str, Any] = {}
-        self.connections: set[GatedServer] = set()
+        self.connections: set[GatedServer | Lane] = set()
+        self.lanes: set[Lane] = set()
         self.intakes: set[Intake] = set()
+        self.hangups = Hangups()
         self.room = SpareRoom()
         self.metrics = metrics
         self.log = log
 
     async def serve_connection(self, stream: trio.SocketStream) -> None:
         """Serve one connection to its end."""
-        await GatedServer(self, stream).run()
+        if not self._has_lane:
+            await GatedServer(self, stream).run()
+            return
+        lane = Lane(self, stream)
+        handed = await lane.serve()
+        if handed is not None:
+            await GatedServer(self, stream, lane, handed).run()
 
     async def run(
         self,
@@ -260,21 +78,35 @@ class Ingress:
         async with trio.open_nursery() as nursery:
             await nursery.start(lifespan.handle_lifespan)
             await lifespan.wait_for_startup()
-            nursery.start_soon(departures.run, self.intakes)
+            nursery.start_soon(self.hangups.run)
+            nursery.start_soon(self.watch)
             self._accepting = trio.CancelScope()
             async with trio.open_nursery() as handlers:
                 task_status.started()
                 with self._accepting, accept_troubles_to(self.log):
                     await trio.serve_listeners(
-                        self.serve_connection, listeners, handler_nursery=handlers
+                        self.serve_connection,
+                        [BurstListener(listener) for listener in listeners],
+                        handler_nursery=handlers,
                     )
                 await trio.sleep_forever()
         raise AssertionError("unreachable")
+
+    async def watch(self) -> NoReturn:
+        """See for ever which clients have left, and which say nothing for too long."""
+        while True:
+            await trio.sleep(departures.SWEEP_INTERVAL_S)
+            departures.sweep((*self.intakes, *(() if self.hangups.are_told else self.lanes)))
+            now = trio.current_time()
+            for lane in tuple(self.lanes):
+                lane.end_if_idle(now, self.config.keep_alive_timeout)
 
     async def stop_accepting(self) -> None:
         """Close the listeners; idle connections end, busy ones end after their answer."""
         self._accepting.cancel()
         await self.context.terminated.set()
+        for lane in tuple(self.lanes):
+            lane.end_now()
 
     @property
     def busy(self) -> int:

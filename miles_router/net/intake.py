@@ -15,6 +15,8 @@ from typing import TYPE_CHECKING
 
 import trio
 
+from miles_router.net.departures import Departure
+
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
@@ -38,14 +40,22 @@ class Intake:
     Invariant: bytes are handed out in the order in which they came.
     """
 
-    def __init__(self, stream: trio.SocketStream, room: SpareRoom) -> None:
-        self.has_ended = trio.Event()  # the client has left, or nothing more is read from it
+    def __init__(
+        self, stream: trio.SocketStream, room: SpareRoom, departure: Departure | None = None
+    ) -> None:
+        """`departure` is told when the client has left, or nothing more is read from it."""
+        self.has_ended = departure or Departure()
         self._stream = stream
         self._room = room
         self._spare: deque[bytes] = deque()
         self._spare_bytes = 0
         self._hold: trio.CancelScope | None = None  # while what was read is not taken yet
         self._known_hold: trio.CancelScope | None = None  # the one at the last `read_on`
+
+    @property
+    def is_empty(self) -> bool:
+        """Nothing was read that was not handed out."""
+        return not self._spare
 
     async def read(self) -> bytes:
         """The next bytes; empty at the end.

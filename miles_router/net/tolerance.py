@@ -9,16 +9,11 @@ from __future__ import annotations
 import errno
 import socket
 import ssl
-from contextlib import contextmanager
-from typing import TYPE_CHECKING
 
 import httptools
 import trio
 
-from miles_router.errors import CannotDial, DialFailed, WorkerBroke, WorkerFault
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
+from miles_router.errors import CannotDial, DialFailed, WorkerBroke
 
 # What can end a connection that was established.
 BROKEN_CONNECTION = (
@@ -76,17 +71,13 @@ def dial_fault(url: str, error: BaseException) -> DialFailed | CannotDial:
     return DialFailed(f"{url}: cannot connect ({error})")
 
 
-@contextmanager
-def broken_answers(url: str) -> Iterator[None]:
-    """Turn what a dying connection or a wrong answer raises into `WorkerBroke`."""
-    try:
-        yield
-    except WorkerFault:
-        raise
-    except httptools.HttpParserError as error:
-        raise WorkerBroke(f"{url}: the answer is not HTTP ({error})") from error
-    except BROKEN_CONNECTION as error:
-        reason = error.__cause__ or error
-        raise WorkerBroke(
-            f"{url}: the connection broke ({str(reason) or type(reason).__name__})"
-        ) from error
+# What reading an answer raises, besides the faults themselves.
+BROKEN_ANSWER = (*BROKEN_CONNECTION, httptools.HttpParserError)
+
+
+def broken_answer(url: str, error: BaseException) -> WorkerBroke:
+    """What a dying connection or a wrong answer raised (`BROKEN_ANSWER`), in words."""
+    if isinstance(error, httptools.HttpParserError):
+        return WorkerBroke(f"{url}: the answer is not HTTP ({error})")
+    reason = error.__cause__ or error
+    return WorkerBroke(f"{url}: the connection broke ({str(reason) or type(reason).__name__})")

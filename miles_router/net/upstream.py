@@ -1,21 +1,23 @@
 """One HTTP/1.1 connection to a worker: write a request, read an answer as it arrives.
 
 Parsing is llhttp's (httptools, strict). Body bytes are handed on in the pieces in which they came;
-nothing is decoded, joined or kept. This file must not know retries, leases or ASGI.
+nothing is decoded, joined or kept; the rest of a body of known length is only counted. This file
+must not know retries, leases or ASGI.
 
 Invariant: `is_reusable` is True only after a complete answer with nothing behind it.
 """
 
 from __future__ import annotations
 
-from collections import deque
 from typing import TYPE_CHECKING
 
 import httptools
 import trio
 
 from miles_router.errors import WorkerBroke
-from miles_router.net.tolerance import broken_answers
+from miles_router.net.reading import AnswerHead, AnswerReading
+from miles_router.net.tolerance import BROKEN_ANSWER, BROKEN_CONNECTION, broken_answer
+from miles_router.net.wire import wire_of
 
 if TYPE_CHECKING:
     from miles_router.core.headers import Headers
@@ -28,80 +30,19 @@ READ_BYTES = 262_144
 MAX_HEAD_BYTES = 131_072
 
 
-class AnswerHead:
-    """Status line and headers of an answer; names in lower case."""
-
-    __slots__ = ("headers", "status")
-
-    def __init__(self, status: int, headers: Headers) -> None:
-        self.status = status
-        self.headers = headers
-
-
-class _AnswerEvents:
-    """What llhttp calls back while it reads one answer (interim ones are skipped)."""
-
-    __slots__ = (
-        "chunks",
-        "has_more",
-        "headers",
-        "is_complete",
-        "is_headed",
-        "keeps_alive",
-        "parser",
-        "status",
-    )
-
-    def __init__(self) -> None:
-        self.parser: httptools.HttpResponseParser
-        self.status = 0
-        self.headers: Headers = []
-        self.chunks: deque[bytes] = deque()
-        self.is_headed = False
-        self.is_complete = False
-        self.keeps_alive = False
-        self.has_more = False  # something came behind the answer
-
-    def on_message_begin(self) -> None:
-        self.has_more = self.is_complete
-
-    def on_header(self, name: bytes, value: bytes) -> None:
-        if not self.is_headed:  # trailers come after the body and stop here
-            self.headers.append((name.lower(), value))
-
-    def on_headers_complete(self) -> None:
-        if self.is_complete:
-            return
-        self.status = self.parser.get_status_code()
-        if self.status < 100:
-            raise ValueError("there is no such status")
-        if self.status == 101:
-            raise ValueError("the worker switched protocols without being asked")
-        self.is_headed = self.status >= 200
-        # llhttp forgets what decides this when the message is complete.
-        self.keeps_alive = bool(self.parser.should_keep_alive())
-
-    def on_body(self, body: bytes) -> None:
-        if not self.is_complete:
-            self.chunks.append(body)
-
-    def on_message_complete(self) -> None:
-        if self.is_headed:
-            self.is_complete = True
-        else:
-            self.headers = []
-
-
 class Connection:
     """A connection to one worker, used for one exchange at a time."""
 
     __slots__ = (
-        "_events",
+        "_answer",
         "_has_failed",
         "_head_bytes",
         "_is_closed",
         "_is_head",
+        "_left_bytes",
         "_until_close",
+        "_wire",
+        "authority",
         "idle_since",
         "is_reused",
         "stream",
@@ -110,19 +51,23 @@ class Connection:
 
     def __init__(self, worker: Worker, stream: Stream) -> None:
         self.worker = worker
+        self.authority = worker.spec.url.authority  # for the Host header
         self.stream = stream
         self.is_reused = False
         self.idle_since = 0.0
+        self._wire = wire_of(stream)
         self._is_closed = False
-        self._reset(is_head=False)
+        self._answer = AnswerReading()
+        self.begin(is_head=False)
 
-    def _reset(self, *, is_head: bool) -> None:
-        self._events = _AnswerEvents()
-        self._events.parser = httptools.HttpResponseParser(self._events)
+    def begin(self, *, is_head: bool) -> None:
+        """Prepare for the answer to a request that is about to be written."""
+        self._answer.begin()
         self._is_head = is_head
         self._until_close = False
         self._has_failed = False
         self._head_bytes = 0
+        self._left_bytes = 0  # of a body whose length is known, while llhttp need not see it
 
     @property
     def socket(self) -> trio.socket.SocketType:
@@ -131,10 +76,16 @@ class Connection:
             return self.stream.transport_stream.socket
         return self.stream.socket
 
+    @property
+    def is_readable(self) -> bool:
+        """Something came, or the worker closed it: while nothing is asked, it is of no more use."""
+        return self._wire.is_readable()
+
     def close(self) -> None:
         """Close at once, without a goodbye; may be repeated."""
         if not self._is_closed:
             self._is_closed = True
+            self._answer.parser = None
             self.socket.close()
 
     async def send(self, data: bytes) -> None:
@@ -143,12 +94,10 @@ class Connection:
         Raises:
             WorkerBroke: the worker closed the connection.
         """
-        with broken_answers(self.worker.url):
-            await self.stream.send_all(data)
-
-    def begin(self, *, is_head: bool) -> None:
-        """Prepare for the answer to a request that is about to be written."""
-        self._reset(is_head=is_head)
+        try:
+            await self._wire.write(data)
+        except BROKEN_ANSWER as error:
+            raise broken_answer(self.worker.url, error) from error
 
     async def read_head(self) -> AnswerHead:
         """Wait for the head of the answer.
@@ -156,27 +105,56 @@ class Connection:
         Raises:
             WorkerBroke: the connection ended first, or what came is not HTTP.
         """
-        events = self._events
-        with broken_answers(self.worker.url):
-            while not events.is_headed:
-                if not await self._feed():
-                    raise WorkerBroke(
-                        f"{self.worker.url}: the worker closed the connection without an answer"
-                    )
-                if not events.is_headed and self._head_bytes > MAX_HEAD_BYTES:
-                    raise WorkerBroke(f"{self.worker.url}: the head of the answer has no end")
-        for name, value in events.headers:
-            if name == b"transfer-encoding" and value.strip().lower() != b"chunked":
-                # Its other codings would end here, and the client could not read the body.
+        answer = self._answer
+        while not answer.is_headed:
+            if not await self._feed():
                 raise WorkerBroke(
-                    f"{self.worker.url}: the answer has an unknown Transfer-Encoding, {value!r}"
+                    f"{self.worker.url}: the worker closed the connection without an answer"
                 )
-        self._until_close = not events.is_complete and _ends_with_connection(events)
+            if not answer.is_headed and self._head_bytes > MAX_HEAD_BYTES:
+                raise WorkerBroke(f"{self.worker.url}: the head of the answer has no end")
+        self._note_framing()
+        return AnswerHead(answer.status, answer.headers)
+
+    def _note_framing(self) -> None:
+        """See how the body of the answer will end."""
+        answer = self._answer
+        length: bytes | None = None
+        is_chunked = False
+        for name, value in answer.headers:
+            if name == b"content-length":
+                length = value
+            elif name == b"transfer-encoding":
+                is_chunked = True
+                if value.strip().lower() != b"chunked":
+                    # Its other codings would end here, and the client could not read the body.
+                    raise WorkerBroke(
+                        f"{self.worker.url}: the answer has an unknown Transfer-Encoding, {value!r}"
+                    )
         if self._is_head:
-            events.is_complete = True
-            events.has_more = events.has_more or bool(events.chunks)
-            events.chunks.clear()
-        return AnswerHead(events.status, events.headers)
+            answer.has_more = answer.has_more or bool(answer.chunks)
+            answer.chunks.clear()
+            answer.end()
+        elif not answer.is_complete and not is_chunked:
+            if length is not None:
+                self._left_bytes = int(length) - sum(map(len, answer.chunks))
+            else:  # only its end ends the body (RFC 9112, 6.3, case 8)
+                self._until_close = answer.status not in {204, 304}
+
+    def take_chunk(self) -> bytes | None:
+        """A piece of the body that is here already; None if there is none."""
+        chunks = self._answer.chunks
+        return chunks.popleft() if chunks else None
+
+    @property
+    def has_more_at_hand(self) -> bool:
+        """A piece of the body has come and was not taken, or its end."""
+        return self._answer.is_complete or bool(self._answer.chunks)
+
+    @property
+    def is_answered(self) -> bool:
+        """The answer is complete and every piece of it was taken."""
+        return self._answer.is_complete and not self._answer.chunks
 
     async def read_chunk(self) -> bytes | None:
         """The next piece of the body; None after the last one.
@@ -184,56 +162,66 @@ class Connection:
         Raises:
             WorkerBroke: the connection ended before the answer did.
         """
-        events = self._events
-        with broken_answers(self.worker.url):
-            while not events.chunks and not events.is_complete:
-                if await self._feed():
-                    continue
-                if not self._until_close:
-                    raise WorkerBroke(
-                        f"{self.worker.url}: the worker closed the connection in mid-answer"
-                    )
-                events.is_complete = True
-        return events.chunks.popleft() if events.chunks else None
+        answer = self._answer
+        while not answer.chunks and not answer.is_complete:
+            if await self._feed():
+                continue
+            if not self._until_close:
+                raise WorkerBroke(
+                    f"{self.worker.url}: the worker closed the connection in mid-answer"
+                )
+            answer.end()
+        return answer.chunks.popleft() if answer.chunks else None
 
     async def _feed(self) -> bool:
         """Read once and parse; False at the end of the stream."""
-        data = await self.stream.receive_some(READ_BYTES)
-        if not data:
-            return False
-        self._head_bytes += len(data)
+        answer = self._answer
         try:
-            self._events.parser.feed_data(data)
-        except httptools.HttpParserError:
+            data = await self._wire.read(READ_BYTES)
+            if not data:
+                return False
+            self._head_bytes += len(data)
+            if self._left_bytes:
+                self._pass_on(data)
+            else:
+                answer.feed(data)
+        except httptools.HttpParserError as error:
             self._has_failed = True
-            if not self._events.is_complete:  # else: bytes behind a complete answer, ignored
-                raise
+            if not answer.is_complete:  # else: bytes behind a complete answer, ignored
+                raise broken_answer(self.worker.url, error) from error
+        except BROKEN_CONNECTION as error:
+            raise broken_answer(self.worker.url, error) from error
         return True
+
+    def _pass_on(self, data: bytes) -> None:
+        """Count `data`, which is of a body of known length: llhttp would copy it."""
+        answer = self._answer
+        if len(data) > self._left_bytes:
+            answer.has_more = True
+            data = data[: self._left_bytes]
+        answer.chunks.append(data)
+        self._left_bytes -= len(data)
+        if not self._left_bytes:
+            answer.end()
 
     @property
     def is_reusable(self) -> bool:
         """Whether the next request may use this connection."""
+        answer = self._answer
         return (
-            self._events.is_complete
+            answer.is_complete
             and not self._is_closed
             and not self._has_failed
             and not self._until_close
-            and not self._events.has_more
-            and not self._events.chunks
-            and self._events.keeps_alive
+            and not answer.has_more
+            and not answer.chunks
+            and answer.keeps_alive
         )
 
     @property
     def has_answer_bytes(self) -> bool:
         """Whether anything of the present answer has arrived."""
         return self._head_bytes > 0
-
-
-def _ends_with_connection(events: _AnswerEvents) -> bool:
-    """Whether only the end of the connection ends the body (RFC 9112, 6.3, case 8)."""
-    if events.status in {204, 304}:
-        return False
-    return not any(name in {b"content-length", b"transfer-encoding"} for name, _ in events.headers)
 
 
 def request_head(

@@ -13,8 +13,12 @@ from miles_router.core.headers import REQUEST_ID_HEADER
 from miles_router.errors import AnswerCut
 
 if TYPE_CHECKING:
+    from miles_router.net.departures import Departure
     from miles_router.web.caller import RequestContext
     from miles_router.web.replies import Receive, Send
+
+
+_ID_LENGTH = len(REQUEST_ID_HEADER)
 
 
 class Unanswered(Exception):
@@ -24,8 +28,10 @@ class Unanswered(Exception):
 class Answer:
     """The answer to one request: adds the request id, remembers the status."""
 
-    def __init__(self, send: Send, request_id: str) -> None:
+    def __init__(self, send: Send, request_id: str, departure: Departure | None = None) -> None:
+        """`departure`: tells that the client leaves, where the server does so by itself."""
         self._send = send
+        self._departure = departure
         self._is_over = False
         self._has_client_left = False
         self.request_id = request_id
@@ -39,7 +45,11 @@ class Answer:
         """
         if message["type"] == "http.response.start":
             self._check_whole(message["status"])
-            headers = [h for h in message.get("headers", ()) if h[0].lower() != REQUEST_ID_HEADER]
+            headers = [
+                h
+                for h in message.get("headers", ())
+                if len(h[0]) != _ID_LENGTH or h[0].lower() != REQUEST_ID_HEADER
+            ]
             headers.append((REQUEST_ID_HEADER, self.request_id.encode("latin-1")))
             await self._send({**message, "headers": headers})
             self.status = message["status"]
@@ -58,6 +68,8 @@ class Answer:
 
     def watching(self, receive: Receive) -> Receive:
         """`receive`, and remember whether the client has left: no answer is owed to it then."""
+        if self._departure is not None:
+            return receive
 
         async def watch() -> dict[str, Any]:
             message = await receive()
@@ -74,6 +86,8 @@ class Answer:
             Unanswered: the client waits for more.
         """
         if self._is_over or self._has_client_left:
+            return
+        if self._departure is not None and self._departure.is_set():
             return
         if self.status is None:
             raise Unanswered("returned without an answer")

@@ -5,19 +5,23 @@ from __future__ import annotations
 import ipaddress
 import re
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import unquote_to_bytes
 
+from miles_router.core.request import PathClass, classify, matched_path
 from miles_router.errors import BadRequest
 
 if TYPE_CHECKING:
     from miles_router.core.auth import Caller
-    from miles_router.core.request import PathClass
     from miles_router.core.urlrules import Address
     from miles_router.net.call import Call
+    from miles_router.web.replies import Receive
 
 _CONTROL = re.compile(rb"[\x00-\x1f\x7f]")
 SCOPE_KEY = "miles_router"
+# Clients ask for few paths over and over; what a longer one means is found anew each time.
+_REMEMBERED_BYTES = 256
 
 
 @dataclass(slots=True, eq=False)
@@ -29,8 +33,11 @@ class RequestContext:
     path: str  # decoded and normalised
     path_class: PathClass
     started_at: float
+    raw_path: bytes = b""  # of the target that `path` was read from
     is_open_registration: bool = False
     """Let in without the admin token by its network: it may register workers of that network."""
+    receive: Receive | None = None
+    """As the server gave it, where the server also tells by itself that the client leaves."""
     failure: Exception | None = field(default=None)
     """What the router itself failed with, so that it is not blamed on a middleware."""
 
@@ -56,12 +63,42 @@ def target_path(scope: dict[str, Any]) -> bytes:
     Raises:
         BadRequest: the target is neither a path nor an absolute URL.
     """
+    if b"#" in scope["query_string"]:
+        raise BadRequest("the request target must not carry a fragment (#)")
     target: bytes = scope["raw_path"]
+    return (_path_of if len(target) <= _REMEMBERED_BYTES else _path_of.__wrapped__)(target)
+
+
+class Matched(NamedTuple):
+    """What a web framework would match, and what that makes of the request."""
+
+    path: str  # decoded and normalised
+    path_class: PathClass
+
+
+def matched(scope: dict[str, Any]) -> Matched:
+    """The path of the request target, read.
+
+    Raises:
+        BadRequest: see `target_path`.
+    """
+    path = target_path(scope)
+    return (_matched if len(path) <= _REMEMBERED_BYTES else _matched.__wrapped__)(path)
+
+
+@lru_cache(maxsize=1024)
+def _matched(target: bytes) -> Matched:
+    path = matched_path(target.decode("latin-1"))
+    return Matched(path, classify(path))
+
+
+@lru_cache(maxsize=1024)
+def _path_of(target: bytes) -> bytes:
     if _CONTROL.search(unquote_to_bytes(target)):
         # Frameworks match "/path" also where a line feed follows: refused, so that no path has two
         # readings.
         raise BadRequest("the request target must not hold control characters")
-    if b"#" in target or b"#" in scope["query_string"]:
+    if b"#" in target:
         raise BadRequest("the request target must not carry a fragment (#)")
     if target.startswith(b"/"):
         return target

@@ -16,18 +16,16 @@ from miles_router.core.inflight import Running
 from miles_router.core.opening import opening
 from miles_router.core.request import (
     PathClass,
-    Rids,
-    classify,
     find_rids,
     is_generation,
-    matched_path,
 )
 from miles_router.errors import Forbidden, RequestAborted, RouterError, ShuttingDown
 from miles_router.net.body import RequestBody
+from miles_router.net.departures import LEFT_KEY
 from miles_router.net.exchange import Exchange, RelayRequest
-from miles_router.net.ingress import LEFT_KEY, TARGET_KEY
+from miles_router.net.request_head import TARGET_KEY
 from miles_router.web.aborted import send_aborted
-from miles_router.web.caller import RequestContext, context_of, target_path
+from miles_router.web.caller import RequestContext, context_of, matched, target_path
 from miles_router.web.failures import note_error
 from miles_router.web.replies import send_error
 
@@ -102,7 +100,8 @@ class Front:
             receive,
             scope["headers"],
             max_bytes=services.settings.max_body_bytes,
-            left=scope.get(LEFT_KEY),
+            departure=scope.get(LEFT_KEY),
+            is_told=receive is context.receive,
         )
         running = Running(
             request_id=context.request_id,
@@ -115,9 +114,12 @@ class Front:
         try:
             await body.read_ahead()
             generates = is_generation(context.path)
-            if generates:
+            if generates and body.is_replayable and body.size_bytes <= PARSE_IN_THREAD_BYTES:
+                known = body.prefix
+                running.rids, running.names = find_rids(known)
+            elif generates:
                 known = await _known_of(body)
-                running.rids, running.names = await _find_rids(known)
+                running.rids, running.names = await trio.to_thread.run_sync(find_rids, known)
             exchange = Exchange(
                 services,
                 _relay_request(context, scope, target, generates=generates),
@@ -125,7 +127,7 @@ class Front:
                 send,
                 running,
             )
-            await exchange.run(read_s=trio.current_time() - context.started_at)
+            await exchange.run(read_s=services.now() - context.started_at)
         except RequestAborted as aborted:
             await send_aborted(send, context.path, known, running.rids, aborted)
         finally:
@@ -163,10 +165,11 @@ def _follow_rewrite(context: RequestContext, scope: Scope) -> None:
     Raises:
         Forbidden: the new path is one of the router's own or of engine control, or was.
     """
-    path = matched_path(target_path(scope).decode("latin-1"))
+    if scope["raw_path"] is context.raw_path and b"#" not in scope["query_string"]:
+        return  # the very same bytes
+    path, path_class = matched(scope)
     if path == context.path:
         return
-    path_class = classify(path)
     if not {path_class, context.path_class}.isdisjoint({PathClass.OWN, PathClass.CONTROL}):
         raise Forbidden(f"a middleware rewrote {context.path} to {path}, which needs other rights")
     context.path, context.path_class = path, path_class
@@ -192,12 +195,6 @@ async def _known_of(body: RequestBody) -> bytes:
     if body.is_replayable:
         return body.prefix
     return await trio.to_thread.run_sync(opening, body.prefix)
-
-
-async def _find_rids(body: bytes) -> Rids:
-    if len(body) <= PARSE_IN_THREAD_BYTES:
-        return find_rids(body)
-    return await trio.to_thread.run_sync(find_rids, body)
 
 
 def _target(scope: Scope) -> bytes:

@@ -68,6 +68,9 @@ class MemorySocket:
         self._stream = stream
         self._resets_on_close = False
 
+    def fileno(self) -> int:
+        return -1
+
     def getpeername(self) -> tuple[str, int]:
         return ("127.0.0.1", 40_000)
 

@@ -24,6 +24,7 @@ from tests.doubles.worker_double import Answer, MemoryDialer, WorkerDouble, echo
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
+    from miles_router.net.departures import Departure
     from miles_router.net.services import Services
 
 GENERATE = b'{"rid": "r1", "text": "a"}'
@@ -121,15 +122,19 @@ class RelayRig:
         path: str = "/generate",
         headers: list[tuple[bytes, bytes]] | None = None,
         running: Running | None = None,
-        left: trio.Event | None = None,
+        departure: Departure | None = None,
     ) -> None:
-        """`left`: what the server tells of the client beside the body; by default nothing."""
+        """`departure`: what the server tells of the client beside the body; by default nothing."""
         if headers is None:
             headers = client.length_header()
         running = running or Running("req", "default", path, trio.current_time())
         services = self.services
         body = RequestBody(
-            client.receive, headers, max_bytes=services.settings.max_body_bytes, left=left
+            client.receive,
+            headers,
+            max_bytes=services.settings.max_body_bytes,
+            departure=departure,
+            is_told=departure is not None,
         )
         services.inflight.add(running)
         try:

@@ -6,14 +6,19 @@ import errno
 import logging
 from typing import TYPE_CHECKING, Any, cast
 
+import pytest
 import structlog
 import structlog.testing
 import trio
 
-from miles_router.net.accepting import REPEAT_AFTER_S, accept_troubles_to
+from miles_router.net.accepting import (
+    MOST_AT_ONCE,
+    REPEAT_AFTER_S,
+    BurstListener,
+    accept_troubles_to,
+)
 
 if TYPE_CHECKING:
-    import pytest
     from trio.testing import MockClock as Clock
 
 
@@ -55,3 +60,31 @@ def test_the_standard_logger_is_left_as_it_was() -> None:
         assert not logger.propagate
     assert logger.propagate
     assert logger.handlers == []
+
+
+@pytest.mark.loopback
+async def test_all_who_wait_are_taken_in_one_turn() -> None:
+    turns = 0
+
+    async def count_turns() -> None:
+        nonlocal turns
+        while True:
+            await trio.lowlevel.checkpoint()
+            turns += 1
+
+    (plain,) = await trio.open_tcp_listeners(0, host="127.0.0.1", backlog=200)
+    address = plain.socket.getsockname()
+    async with BurstListener(plain) as listener, trio.open_nursery() as nursery:
+        clients = [await trio.open_tcp_stream(*address) for _ in range(MOST_AT_ONCE + 10)]
+        first = await listener.accept()
+        nursery.start_soon(count_turns)
+        taken = [first, *[await listener.accept() for _ in range(MOST_AT_ONCE)]]
+        assert turns == 0
+        await clients[0].send_all(b"a")
+        assert await taken[0].receive_some() == b"a"
+        taken += [await listener.accept() for _ in range(5)]
+        nursery.cancel_scope.cancel()
+    for stream in (*clients, *taken):
+        stream.socket.close()
+    with pytest.raises(OSError, match="all attempts"):
+        await trio.open_tcp_stream(*address)

@@ -11,6 +11,7 @@ import trio
 from miles_router.core.inflight import Running
 from miles_router.errors import AnswerCut, RouterError, ShuttingDown, WorkerBroke
 from miles_router.net.body import ClientGone
+from miles_router.net.departures import Departure
 from tests.doubles.relay_rig import GENERATE, Client, RelayRig, open_rig
 
 if TYPE_CHECKING:
@@ -142,17 +143,17 @@ async def test_the_client_leaves(name: str, is_told_aside: bool, autojump_clock:
     async with open_rig() as rig:
         client = step.client()
         step.prepare(rig, client)
-        left = trio.Event() if is_told_aside or is_streamed else None
+        departure = Departure() if is_told_aside or is_streamed else None
 
         async def ask() -> None:
             with pytest.raises(ClientGone):
-                await rig.ask(client, left=left)
+                await rig.ask(client, departure=departure)
 
         async with trio.open_nursery() as nursery:
             nursery.start_soon(ask)
             await trio.sleep(1)
-            if left is not None:
-                left.set()
+            if departure is not None:
+                departure.set()
             if not is_streamed:
                 client.leave()
         assert trio.current_time() < 3

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 import trio
+import trio.testing
 
 from miles_router.net import departures
 
@@ -86,3 +87,22 @@ async def test_sweeps_follow_one_another_and_see_who_came_later(
         await trio.sleep(1.0)
         assert [one.ended for one in connections] == [1, 1, 0]
         nursery.cancel_scope.cancel()
+
+
+async def test_a_departure_is_told_in_every_way() -> None:
+    departure, told = departures.Departure(), []
+    departure.tell(lambda: told.append("nobody"))
+    departure.tell(None)
+    departure.tell(lambda: told.append("callback"))
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(departure.wait)
+        await trio.testing.wait_all_tasks_blocked()
+        assert not departure.is_set()
+        departure.set()
+        departure.set()
+    assert departure.is_set()
+    assert told == ["callback"], "once"
+    departure.tell(lambda: told.append("late"))
+    assert told == ["callback", "late"]
+    with trio.fail_after(1):
+        await departure.wait()

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 import trio
 
+from miles_router.core.inflight import Running
 from miles_router.core.lifecycle import Trigger
-from miles_router.errors import CannotDial, DialFailed, NoWorker, WorkerBroke
+from miles_router.errors import CannotDial, DialFailed, NoWorker, RequestAborted, WorkerBroke
 from tests.doubles.relay_rig import GENERATE, Client, RelayRig, open_rig
 
 if TYPE_CHECKING:
     from trio.testing import MockClock as Clock
 
     from miles_router.errors import WorkerFault
+    from tests.doubles.memory_net import MemoryStream
     from tests.doubles.worker_double import Peer, Seen
 
 MB = b"x" * 1024 * 1024
@@ -179,4 +181,36 @@ async def test_a_router_that_cannot_connect_blames_no_worker(
         client = Client(*body)
         await rig.ask(client)
         assert client.status == 200
+        await rig.assert_quiet()
+
+
+@pytest.mark.parametrize("is_while_dialing", [False, True])
+async def test_a_request_that_was_given_up_is_not_sent_again_on_a_fresh_connection(
+    is_while_dialing: bool, autojump_clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    running = Running("req", "default", "/generate", 0.0)
+    async with open_rig() as rig:
+        worker, connect = rig.add(), rig.dialer.connect
+        await rig.ask(Client(GENERATE))
+
+        def give_up() -> None:  # as an /abort_request does that comes just then
+            assert running.is_sent
+            running.is_aborted = True
+
+        async def die_idle(peer: Peer, _seen: Seen) -> None:
+            if not is_while_dialing:
+                give_up()
+            peer.stream.shut()
+
+        async def dial(*target: Any) -> MemoryStream:
+            if not running.is_aborted:
+                give_up()
+            return await connect(*target)
+
+        worker.answer = die_idle
+        monkeypatch.setattr(rig.dialer, "connect", dial)
+        with pytest.raises(RequestAborted):
+            await rig.ask(Client(GENERATE), running=running)
+        assert len(worker.seen) == 2, "the one before, and this one once"
+        assert rig.workers[0].errors == 0, "to close an idle connection is no fault"
         await rig.assert_quiet()

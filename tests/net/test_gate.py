@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import itertools
+from typing import TYPE_CHECKING
 
 import h11
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from miles_router.net.gate import MAX_HEAD_BYTES, Gate, Refusal
+from miles_router.net.gate import MAX_HEAD_BYTES, Gate
+
+if TYPE_CHECKING:
+    from miles_router.net.request_head import Refusal
 
 HOST = b"Host: a\r\n"
 POST = b"POST /generate HTTP/1.1\r\n" + HOST

@@ -13,13 +13,15 @@ import structlog.testing
 import trio
 
 from miles_router.core.metrics import Metrics
-from miles_router.net.ingress import Ingress
 from miles_router.net.server_config import KEEP_ALIVE_S
 from tests.doubles.memory_net import MemoryStream, memory_connection
+from tests.doubles.servers import make_ingress
 from tests.sim.raw_client import RawClient
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
+
+pytestmark = pytest.mark.usefixtures("server")
 
 GET = b"GET /a HTTP/1.1\r\nHost: r\r\n\r\n"
 SMUGGLING = (
@@ -67,8 +69,9 @@ class Served:
         self.app = App()
         self.logger = structlog.testing.CapturingLogger()
         log = structlog.wrap_logger(self.logger, processors=[])
-        self.ingress = Ingress(self.app, metrics=Metrics(), log=log)
+        self.ingress = make_ingress(self.app, metrics=Metrics(), log=log)
         self._nursery = nursery
+        nursery.start_soon(self.ingress.watch)
         self.server_end: MemoryStream
         self.ended_at: float | None = None
 

@@ -13,12 +13,14 @@ import trio.testing
 from miles_router import app as router_app
 from miles_router.config import Settings
 from miles_router.core.metrics import Metrics
-from miles_router.net.ingress import Ingress
 from tests.doubles.memory_net import MemoryStream, memory_connection
+from tests.doubles.servers import make_ingress
 from tests.sim.raw_client import RawClient
 
 if TYPE_CHECKING:
     from trio.testing import MockClock as Clock
+
+pytestmark = pytest.mark.usefixtures("server")
 
 # Between two phases of a rollout clients say nothing for minutes.
 PAUSE_S = 300.0
@@ -34,7 +36,7 @@ class Client(RawClient):
 
     def __init__(self, nursery: trio.Nursery, app: Any) -> None:
         log = structlog.wrap_logger(structlog.ReturnLogger(), processors=[])
-        self._ingress = Ingress(app, metrics=Metrics(), log=log)
+        self._ingress = make_ingress(app, metrics=Metrics(), log=log)
         near, self.far = memory_connection()
         super().__init__(near)
         nursery.start_soon(self._ingress.serve_connection, self.far)  # type: ignore[arg-type]  # memory

@@ -22,6 +22,8 @@ from tests.sim.raw_client import Answer, RawClient
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 
+    from tests.doubles.servers import Server
+
 ROOT = Path(__file__).parents[2]
 START_TIMEOUT_S = 30.0
 QUICK_HEALTH = ("--health-interval-s", "0.3", "--health-timeout-s", "2")
@@ -32,10 +34,13 @@ FAILURES = {"abort_failed", "connection_failed", "probe_failed", "request_failed
 class Router:
     """One `serve` process."""
 
-    def __init__(self, *flags: str, env: dict[str, str] | None = None) -> None:
+    def __init__(
+        self, *flags: str, env: dict[str, str] | None = None, server: Server = "lane"
+    ) -> None:
+        module = "miles_router" if server == "lane" else "tests.doubles.servers"
         self._log_file = tempfile.TemporaryFile(mode="w+b")  # noqa: SIM115  closed by `close`
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "miles_router", "serve", "--log-format", "json", *flags]
+            [sys.executable, "-m", module, "serve", "--log-format", "json", *flags]
             + ([] if "--port" in flags else ["--port", "0"]),
             cwd=ROOT,
             env={**os.environ, **(env or {})},

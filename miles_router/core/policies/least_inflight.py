@@ -35,10 +35,13 @@ class LeastInflight:
 
     def put(self, worker: Worker) -> None:
         """Index `worker` under its present inflight."""
-        if self._level_of.get(worker.id) == worker.inflight:
+        level, before = worker.inflight, self._level_of.get(worker.id)
+        if before == level:
             return
-        self.drop(worker)
-        level = worker.inflight
+        if before is not None:
+            if self._moved_alone(worker, before, level):
+                return
+            self.drop(worker)
         members = self._levels.get(level)
         if members is None:
             members = self._levels[level] = WorkerSet()
@@ -47,6 +50,22 @@ class LeastInflight:
                 self._in_heap.add(level)
         members.add(worker)
         self._level_of[worker.id] = level
+
+    def _moved_alone(self, worker: Worker, before: int, level: int) -> bool:
+        """Take the set of a worker that is alone in it from one level to another, empty one.
+
+        With few workers nearly every lease and release is such a move.
+        """
+        members = self._levels[before]
+        if len(members) > 1 or level in self._levels:
+            return False
+        del self._levels[before]
+        self._levels[level] = members
+        self._level_of[worker.id] = level
+        if level not in self._in_heap:
+            heapq.heappush(self._heap, level)
+            self._in_heap.add(level)
+        return True
 
     def drop(self, worker: Worker) -> None:
         """Forget `worker`."""

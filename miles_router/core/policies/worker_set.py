@@ -51,6 +51,9 @@ class WorkerSet:
         """A uniformly random member that is not excluded; None if there is none."""
         if not self._items:
             return None
+        if len(self._items) == 1:  # chance is not asked where there is no choice
+            only = self._items[0]
+            return None if only.id in exclude else only
         for _ in range(_DRAWS):
             worker = self._items[rng.randrange(len(self._items))]
             if worker.id not in exclude:

@@ -1,0 +1,151 @@
+"""One request in the fast lane, as its app sees it: ASGI messages in, ASGI messages out.
+
+This file must not know how a request came to be here, nor what follows it.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import trio
+from hypercorn.protocol.http_stream import ASGIHTTPState
+from hypercorn.utils import UnexpectedMessageError
+
+from miles_router.net.closing import reset
+from miles_router.net.framing import framing_of
+
+if TYPE_CHECKING:
+    from miles_router.net.framing import Framing
+    from miles_router.net.lane import Lane
+
+    Message = dict[str, Any]
+
+# In the start of an answer: a piece of its body, or its end, follows at once.
+FOLLOWED_KEY = "miles_router.followed"
+READ_BYTES = 65_536
+# What ends a connection from outside.
+GONE = (OSError, trio.BrokenResourceError, trio.ClosedResourceError)
+_FAILED = b"HTTP/1.1 500 \r\ncontent-length: 0\r\nconnection: close\r\n\r\n"
+
+
+class Call:
+    """The messages of one request and of its answer."""
+
+    __slots__ = (
+        "_closes",
+        "_framing",
+        "_is_body_due",
+        "_is_over",
+        "_lane",
+        "_unsent",
+        "_waiting",
+        "left_bytes",
+    )
+
+    def __init__(self, lane: Lane, body_bytes: int, *, closes: bool) -> None:
+        self._lane = lane
+        self._closes = closes
+        self._framing: Framing | None = None
+        self._is_body_due = True
+        self._is_over = False
+        self._unsent = b""  # the head of the answer, if a piece of its body is to come along
+        self._waiting: trio.CancelScope | None = None
+        self.left_bytes = body_bytes  # of the request's body, that the app has not taken
+
+    async def receive(self) -> Message:
+        """The next message for the app."""
+        if not self._is_body_due:
+            await self._wait_for_end()
+            return {"type": "http.disconnect"}
+        lane = self._lane
+        if self.left_bytes and not lane.data and not await self._read(self.left_bytes):
+            return {"type": "http.disconnect"}
+        piece = lane.take(self.left_bytes)
+        self.left_bytes -= len(piece)
+        self._is_body_due = self.left_bytes > 0
+        return {"type": "http.request", "body": piece, "more_body": self._is_body_due}
+
+    async def _read(self, most_bytes: int) -> bool:
+        """Read on; False if the client has left."""
+        lane = self._lane
+        try:
+            data = await lane.wire.read(min(most_bytes, READ_BYTES))
+        except GONE:
+            data = b""
+        lane.data += data
+        if not data:
+            lane.departure.set()
+        return bool(data)
+
+    async def _wait_for_end(self) -> None:
+        """Return when the client has left, or the answer is complete."""
+        lane = self._lane
+        while not (self._is_over or lane.departure.is_set()):
+            with trio.CancelScope() as self._waiting:
+                if len(lane.data) < READ_BYTES:
+                    await self._read(READ_BYTES)
+                else:
+                    await lane.departure.wait()
+        self._waiting = None
+
+    async def send(self, message: Message) -> None:
+        """Take a message of the app.
+
+        Raises:
+            h11.LocalProtocolError: it cannot be said in HTTP.
+            UnexpectedMessageError: it is not its turn.
+        """
+        kind = message["type"]
+        framing = self._framing
+        if kind == "http.response.body" and framing is not None and not self._is_over:
+            is_last = not message.get("more_body", False)
+            pieces = framing.body(bytes(message.get("body", b"")), is_last=is_last)
+            if self._unsent:
+                pieces = (self._unsent, *pieces)
+                self._unsent = b""
+            if pieces:
+                await self._write(*pieces)
+            if is_last:
+                self._end()
+        elif kind == "http.response.start" and framing is None:
+            is_early = self.left_bytes > len(self._lane.data)  # no request may follow it
+            framing = self._framing = framing_of(message, closes=self._closes or is_early)
+            if FOLLOWED_KEY in message:
+                self._unsent = framing.head
+            else:
+                await self._write(framing.head)
+        else:
+            state = ASGIHTTPState.REQUEST if framing is None else ASGIHTTPState.RESPONSE
+            raise UnexpectedMessageError(ASGIHTTPState.CLOSED if self._is_over else state, kind)
+
+    async def _write(self, *pieces: bytes) -> None:
+        """Write to the client. Cancellation: the connection is reset, for bytes are missing."""
+        lane = self._lane
+        try:
+            await lane.wire.write(*pieces)
+        except GONE:
+            lane.departure.set()
+        except trio.Cancelled:
+            reset(lane.stream)
+            raise
+
+    def _end(self) -> None:
+        self._is_over = True
+        if self._waiting is not None:
+            self._waiting.cancel()
+
+    async def finish(self) -> bool:
+        """The app has returned: say what it left unsaid. Whether the connection may go on."""
+        if self._is_over:
+            lane = self._lane
+            if 0 < self.left_bytes <= len(lane.data):
+                lane.take(self.left_bytes)
+                self.left_bytes = 0
+            is_kept = self._framing is not None and not self._framing.closes
+            return is_kept and not self.left_bytes
+        if self._framing is None:
+            await self._write(_FAILED)
+        elif self._unsent:
+            await self._write(self._unsent)
+        self._end()
+        return False
