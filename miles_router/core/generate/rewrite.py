@@ -77,9 +77,9 @@ def rewritten(
     edits = [
         Edit(place.key_start, place.key_end, b'"input_ids"'),
         Edit(place.start, place.end, written),
-        # A null beside the new member would be a second one of its name.
-        *without(request.members, {"input_ids"}),
     ]
+    if "input_ids" in request.members:  # null; beside the new member a second one of its name
+        edits += without(request.members, {"input_ids"})
     wanted = _wanted_rid(request, rids)
     if ask_logprobs and not all(request.asks_logprobs):
         wanted["return_logprob"] = b"true"

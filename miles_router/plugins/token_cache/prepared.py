@@ -5,7 +5,7 @@ The turns that it continues are held until it is over. This file must not know A
 
 from __future__ import annotations
 
-import uuid
+import os
 from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING
@@ -138,7 +138,7 @@ def _assembled(
     ids = [prompt.ids for prompt in prompts]
     body = request.body
     if is_text:
-        rids = [uuid.uuid4().hex for _ in prompts]
+        rids = [os.urandom(16).hex() for _ in prompts]
         body = rewritten(request, ids, rids=rids, ask_logprobs=True, ask_routed_experts=starts)
     experts_from: int | None = None
     if any(request.asks_routed_experts):
