@@ -47,10 +47,10 @@ class Words:
     def __init__(self) -> None:
         rng = random.Random(1)
         letters = b"abcdefghijklmnopqrstuvwxyz"
-        self._words = [
-            b" " + bytes(rng.choice(letters) for _ in range(rng.randint(1, 6)))
-            for _ in range(30_000)
-        ]
+        words: dict[bytes, None] = {}  # as in real vocabularies, hardly two tokens show one text
+        while len(words) < 30_000:
+            words[b" " + bytes(rng.choice(letters) for _ in range(rng.randint(1, 6)))] = None
+        self._words = list(words)
         self._rng = rng
 
     def run(self, tokens: int) -> TokenRun:
