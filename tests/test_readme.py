@@ -1,6 +1,6 @@
-"""README tells the truth: its table of flags is made from the settings, its commands exist.
+"""README tells the truth: its tables are made from the code, its commands exist.
 
-Run with UPDATE_README=1 to write the table anew.
+Run with UPDATE_README=1 to write the tables anew.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import re
 from dataclasses import fields
 from itertools import pairwise
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
@@ -22,10 +23,15 @@ from miles_router.config.checks import flag_of
 from miles_router.config.sources import Sources
 from miles_router.config.values import show_size
 from miles_router.errors import RouterError
+from miles_router.tui.actions import readme_table
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
-BEGIN, END = "<!-- flags: made from miles_router/config -->\n", "<!-- flags end -->\n"
+FLAGS = "<!-- flags: made from miles_router/config -->\n", "<!-- flags end -->\n"
+KEYS = "<!-- keys: made from miles_router/tui/actions.py -->\n", "<!-- keys end -->\n"
 
 
 def _texts() -> dict[str, str]:
@@ -61,11 +67,16 @@ def _table() -> str:
     return "\n".join(rows) + "\n"
 
 
-def test_the_table_of_flags_is_what_the_settings_say() -> None:
+@pytest.mark.parametrize(
+    ("marks", "make"), [(FLAGS, _table), (KEYS, readme_table)], ids=["flags", "keys"]
+)
+def test_tables_are_what_the_code_says(marks: tuple[str, str], make: Callable[[], str]) -> None:
     path = ROOT / "README.md"
-    before, _, rest = README.partition(BEGIN)
-    _, _, after = rest.partition(END)
-    wanted = before + BEGIN + _table() + END + after
+    begin, end = marks
+    assert README.count(begin) == README.count(end) == 1
+    before, _, rest = path.read_text().partition(begin)
+    _, _, after = rest.partition(end)
+    wanted = before + begin + make() + end + after
     if os.environ.get("UPDATE_README"):
         path.write_text(wanted)
     assert path.read_text() == wanted

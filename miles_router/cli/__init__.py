@@ -49,6 +49,8 @@ Flags with ... take several values: --worker URL URL, or --worker URL --worker U
 
 _HELP = {
     "serve": "Run a router until SIGTERM or SIGINT." + _SETTINGS_RULE,
+    "tui": "Run a router in a terminal UI; with --attach URL, look at one that runs elsewhere."
+    + _SETTINGS_RULE,
     "check-config": "Check settings without starting, and show where each comes from."
     + _SETTINGS_RULE,
     "sim": "Run a simulated SGLang worker, for trying out and testing.",
@@ -62,8 +64,13 @@ _HELP = {
     "release": "Put a quarantined worker on probation, to come back once probes succeed.",
     "snapshot": "Print everything the router shows about itself, as JSON.",
 }
-_MODULES = {"serve": "serve", "check-config": "serve", "sim": "sim", "demo": "demo"}
-_READS_SETTINGS = ("serve", "check-config")
+_MODULES = {
+    "serve": "serve",
+    "tui": "tui",
+    "check-config": "serve",
+    "sim": "sim",
+    "demo": "demo",
+}
 
 
 def build_app(sources: Sources) -> App:

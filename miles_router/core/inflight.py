@@ -31,7 +31,7 @@ class Running:
     started_at: float
     rids: tuple[str, ...] = ()  # the ids under which its worker runs it
     names: tuple[str, ...] = ()  # what its caller calls it, where its worker makes ids of its own
-    worker: Worker | None = None  # None while it waits for one
+    worker: Worker | None = None  # None while its body is read, and while it waits for one
     is_sent: bool = False  # its worker may have it: only an abort there ends it
     is_stopped: bool = False  # ended by the router: no abort needs to be sent for it
     is_aborted: bool = False  # its caller gave it up: no other worker may generate it again

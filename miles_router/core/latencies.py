@@ -1,4 +1,4 @@
-"""How long the last requests of one worker took, and the quantiles of that.
+"""How long the last of something took (the requests of a worker), and the quantiles of that.
 
 The durations are kept in order of size as well, so that looking costs nothing however many workers
 there are: adding takes 0.4 us, where sorting the hundred of each of 1,000 workers for a look takes
@@ -15,24 +15,25 @@ KEPT = 100
 
 
 class Latencies:
-    """The durations of the newest `KEPT` requests, in seconds.
+    """The newest `kept` durations, in seconds.
 
     Invariant: `_ordered` holds what `_newest` holds.
     """
 
-    __slots__ = ("_newest", "_ordered")
+    __slots__ = ("_kept", "_newest", "_ordered")
 
-    def __init__(self) -> None:
-        self._newest: deque[float] = deque(maxlen=KEPT)
+    def __init__(self, kept: int = KEPT) -> None:
+        self._kept = kept
+        self._newest: deque[float] = deque(maxlen=kept)
         self._ordered: list[float] = []
 
     def __len__(self) -> int:
         return len(self._newest)
 
     def add(self, duration_s: float) -> None:
-        """A request ended after `duration_s`."""
+        """Something took `duration_s`."""
         newest, ordered = self._newest, self._ordered
-        if len(newest) == KEPT:
+        if len(newest) == self._kept:
             del ordered[bisect_left(ordered, newest[0])]
         newest.append(duration_s)
         insort(ordered, duration_s)

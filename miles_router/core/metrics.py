@@ -8,10 +8,15 @@ from __future__ import annotations
 from bisect import bisect_left
 from collections import Counter
 
+from miles_router.core.latencies import Latencies
+
 # Generations take from milliseconds to an hour.
 LATENCY_BUCKETS_S = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 1800)
 # The router's own share of a request: anything above 50 ms is trouble worth seeing.
 OVERHEAD_BUCKETS_S = (0.0002, 0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.5)
+
+# Two minutes of samples: what is shown as the loop's lag is of now, not of a bad hour long ago.
+RECENT_LAGS = 1200
 
 
 class Histogram:
@@ -67,3 +72,4 @@ class Metrics:
         self.total = Histogram(LATENCY_BUCKETS_S)
         self.overhead = Histogram(OVERHEAD_BUCKETS_S)
         self.loop_lag = Histogram(OVERHEAD_BUCKETS_S)
+        self.recent_lag = Latencies(RECENT_LAGS)

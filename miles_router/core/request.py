@@ -30,6 +30,9 @@ class PathClass(StrEnum):
     OWN = "own"
 
 
+# What clients ask workers for; the rest is polled or comes by mistake.
+WORK_CLASSES = frozenset({PathClass.GENERATE, PathClass.CHAT, PathClass.COMPLETIONS})
+
 OWN_PATHS = frozenset(
     {
         "/add_worker",

@@ -59,8 +59,9 @@ class WorkerView(msgspec.Struct, frozen=True):
 class RequestView(msgspec.Struct, frozen=True):
     """One request the router holds.
 
-    `state`: `queued` (no worker has it), `generating` (no byte of an answer came yet), `answering`,
-    or `aborting` (its caller gave it up, and it is not over yet).
+    `state`: `reading` (its body is still coming in), `queued` (it waits for a worker), `generating`
+    (no byte of an answer came yet), `answering`, or `aborting` (its caller gave it up, and it is
+    not over yet).
     """
 
     request_id: str
@@ -81,7 +82,12 @@ class FocusView(msgspec.Struct, frozen=True):
 
 
 class Totals(msgspec.Struct, frozen=True):
-    """Sums over everything."""
+    """Sums over everything.
+
+    `requests` and `responses` (by status) are all that were answered, polls of screens among them;
+    `relayed` are those that generate, None where that is not known. The lag of the loop is that of
+    the last two minutes.
+    """
 
     workers: int
     healthy_workers: int
@@ -99,6 +105,7 @@ class Totals(msgspec.Struct, frozen=True):
     loop_lag_p99_s: float | None
     overhead_p50_s: float | None
     overhead_p99_s: float | None
+    relayed: int | None = None
 
 
 class Snapshot(msgspec.Struct, frozen=True):

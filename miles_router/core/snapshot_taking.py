@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from miles_router.core.cache_view import view_cache
 from miles_router.core.lifecycle import ROUTABLE, State
+from miles_router.core.request import WORK_CLASSES
 from miles_router.core.snapshot import (
     FocusView,
     ProbeView,
@@ -103,7 +104,7 @@ def _state_of(running: Running) -> str:
     if running.is_aborted or running.is_stopped:
         return "aborting"
     if running.worker is None:
-        return "queued"
+        return "queued" if running.is_stoppable else "reading"
     return "answering" if running.bytes_out else "generating"
 
 
@@ -125,8 +126,11 @@ def _view_requests(running: Iterable[Running], now: float) -> tuple[RequestView,
 
 def _total(pool: Pool, admission: Admission, metrics: Metrics, sessions: int) -> Totals:
     responses: dict[str, int] = {}
-    for (_, status), count in metrics.requests.items():
+    relayed = 0
+    for (path_class, status), count in metrics.requests.items():
         responses[str(status)] = responses.get(str(status), 0) + count
+        if path_class in WORK_CLASSES:
+            relayed += count
     return Totals(
         workers=len(pool.workers),
         healthy_workers=pool.count(State.ACTIVE, State.SUSPECT),
@@ -141,9 +145,10 @@ def _total(pool: Pool, admission: Admission, metrics: Metrics, sessions: int) ->
         bytes_in=metrics.bytes_in,
         bytes_out=metrics.bytes_out,
         sessions=sessions,
-        loop_lag_p99_s=metrics.loop_lag.quantile(0.99),
+        loop_lag_p99_s=metrics.recent_lag.quantiles[1],
         overhead_p50_s=metrics.overhead.quantile(0.5),
         overhead_p99_s=metrics.overhead.quantile(0.99),
+        relayed=relayed,
     )
 
 

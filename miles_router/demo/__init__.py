@@ -15,6 +15,7 @@ verify      answers against expectations, found faults (pure)
 report      the tables at the end (pure rows)
 progress    the live line
 scenario    what one demonstration consists of, and running it
+alive       the demonstration in the terminal UI, without an end and without checks
 run, real   the demonstration with simulated workers, and with a real model
 """
 

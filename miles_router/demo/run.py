@@ -189,6 +189,10 @@ def main(settings: DemoSettings) -> int:
     Raises:
         ConfigFault: the logs cannot be kept where they should be.
     """
+    if settings.tui:
+        from miles_router.demo import alive  # noqa: PLC0415  loads the router and the screens
+
+        return alive.main(settings)
     make_log_dir(settings.keep_logs)
     sim = SimSettings(
         weight_version=_WEIGHT_VERSION, seed=settings.seed, tokens_per_s=settings.tokens_per_s

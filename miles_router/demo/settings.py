@@ -41,6 +41,9 @@ class DemoSettings:
     """Directory for the logs of the router and the workers and for all exchanges; none: they are
     not kept."""
 
+    tui: bool = False
+    """Show it in the terminal UI, and let the rollout go on until `q`; nothing is checked then."""
+
     time_limit_s: float = 55.0
     """Seconds after which the demonstration gives up and says what was still missing."""
 
@@ -50,6 +53,8 @@ class DemoSettings:
         Raises:
             ValueError: names the setting and what it must be.
         """
+        if self.tui and self.keep_logs is not None:
+            raise ValueError("keep_logs does not go with tui: nothing is checked there.")
         least = {
             "prompts": 1,
             "samples": 1,

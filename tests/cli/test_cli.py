@@ -119,7 +119,7 @@ def test_flags_of_miles_mean_what_they_meant(
         (["serve", "--host", "0.0.0.0"], "an admin token is needed"),
         (["serve", "--retries", "-1"], "--retries must be at least 0; it is -1"),
         (["srve"], "unknown command 'srve'; did you mean serve?"),
-        (["xyzzy"], "unknown command 'xyzzy'; there are: serve, check-config,"),
+        (["xyzzy"], "unknown command 'xyzzy'; there are: serve, tui, check-config,"),
         (["drain"], "parameter WORKER requires an argument"),
         (["add", "http://a:1", "--label", "x"], "Write labels as NAME=VALUE"),
     ],

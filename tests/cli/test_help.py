@@ -14,7 +14,7 @@ from miles_router.config.checks import flag_of
 from miles_router.config.values import show_size
 
 COMMANDS = (
-    "serve", "check-config", "sim", "demo", "workers", "add", "remove", "drain", "undrain",
+    "serve", "tui", "check-config", "sim", "demo", "workers", "add", "remove", "drain", "undrain",
     "quarantine", "release", "snapshot",
 )  # fmt: skip
 
@@ -40,7 +40,7 @@ def default_of(name: str, value: Any) -> str:
 
 
 @pytest.mark.usefixtures("wide")
-@pytest.mark.parametrize("command", ["serve", "check-config"])
+@pytest.mark.parametrize("command", ["serve", "tui", "check-config"])
 def test_every_flag_is_explained_with_its_default(
     command: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -90,7 +90,7 @@ def test_help_says_how_flags_files_and_variables_relate(
 
 
 @pytest.mark.usefixtures("wide")
-@pytest.mark.parametrize("command", COMMANDS[4:])
+@pytest.mark.parametrize("command", COMMANDS[5:])
 def test_commands_for_a_running_router_say_how_to_find_it(
     command: str, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -207,7 +207,7 @@ def test_workers_are_shown_in_order_of_registration_and_requests_oldest_first() 
     workers = [rig.joined(number) for number in (3, 1, 2)]
     parts = parts_of(rig)
     for number in (5, 4):  # by arrival, whatever the clock of a request says
-        parts.run(number)
+        parts.run(number, stop=lambda _: None)
     parts.run(6, worker=workers[0], rids=("a", "b"), bytes_out=9)
     shown = taken(parts)
     assert [one.id for one in shown.workers] == [worker.id for worker in workers]
@@ -221,7 +221,8 @@ def test_workers_are_shown_in_order_of_registration_and_requests_oldest_first() 
 @pytest.mark.parametrize(
     ("has_worker", "values", "state"),
     [
-        (False, {}, "queued"),
+        (False, {}, "reading"),
+        (False, {"stop": lambda _: None}, "queued"),
         (True, {}, "generating"),
         (True, {"is_sent": True}, "generating"),
         (True, {"is_sent": True, "bytes_out": 1}, "answering"),
@@ -289,11 +290,13 @@ def test_the_totals() -> None:
     rig.ask()
     metrics = parts.metrics
     metrics.requests.update({("generate", 200): 5, ("chat", 200): 2, ("chat", 503): 1})
+    metrics.requests.update({("own", 200): 90, ("control", 200): 4, ("other", 404): 2})
     metrics.retries.update({"dial": 1, "broke": 2})
     metrics.client_gone.update({"chat": 4})
     metrics.cut_answers.update({"chat": 1, "generate": 1})
     metrics.bytes_in, metrics.bytes_out = 10, 20
-    metrics.loop_lag.add(0.0001)
+    metrics.loop_lag.add(9.0)  # over the whole life
+    metrics.recent_lag.add(0.0001)
     for value_s in (0.0001, 0.0001, 0.004):
         metrics.overhead.add(value_s)
     assert first.inflight == 1
@@ -303,17 +306,18 @@ def test_the_totals() -> None:
         states={"active": 1, "suspect": 1, "quarantined": 1},
         inflight=2,
         queued=1,
-        requests=8,
-        responses={"200": 7, "503": 1},
+        requests=104,
+        responses={"200": 101, "503": 1, "404": 2},
         retries=3,
         client_gone=4,
         cut_answers=2,
         bytes_in=10,
         bytes_out=20,
         sessions=1,
-        loop_lag_p99_s=0.0002,
+        loop_lag_p99_s=0.0001,
         overhead_p50_s=0.0002,
         overhead_p99_s=0.005,
+        relayed=8,
     )
 
 
@@ -361,9 +365,9 @@ def test_the_snapshot_is_json_and_reads_back_as_it_was() -> None:
 
 def test_a_delay_beyond_all_buckets_is_still_json() -> None:
     parts = parts_of(Rig())
-    parts.metrics.loop_lag.add(99.0)
+    parts.metrics.overhead.add(99.0)
     plain = msgspec.json.decode(msgspec.json.encode(taken(parts)))
-    assert plain["totals"]["loop_lag_p99_s"] is None
+    assert plain["totals"]["overhead_p99_s"] is None
 
 
 def test_a_snapshot_does_not_change_with_the_router() -> None:

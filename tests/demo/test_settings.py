@@ -46,7 +46,8 @@ def test_every_setting_shapes_the_demonstration() -> None:
         "seed": 8,
         "time_limit_s": 9.0,
     }
-    elsewhere = {"keep_logs"}  # where files go is not part of what is played
+    # Where files go is not part of what is played, nor is a show without an end.
+    elsewhere = {"keep_logs", "tui"}
     assert changed.keys() | elsewhere == {field.name for field in fields(DemoSettings)}
     settings = DemoSettings(**changed, keep_logs=Path("x"))  # type: ignore[arg-type]  # as above
     scenario = scenario_of(settings, SimSettings(tokens_per_s=10))
@@ -57,3 +58,8 @@ def test_every_setting_shapes_the_demonstration() -> None:
     assert scenario.interrupt_after_s == 0.5
     command = scenario.worker_command(1234)
     assert command[-4:] == ["--tokens-per-s", "10", "--port", "1234"]
+
+
+def test_logs_are_not_kept_of_what_has_no_end(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="keep_logs"):
+        DemoSettings(tui=True, keep_logs=tmp_path)

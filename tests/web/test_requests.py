@@ -251,6 +251,8 @@ async def test_a_request_in_the_queue_is_aborted_by_its_id() -> None:
 async def test_what_cannot_be_ended_yet_is_409() -> None:
     async with open_router() as rig:
         rig.services.inflight.add(Running("x", "default", "/generate", started_at=0.0))
+        [shown] = (await rig.client.get("/snapshot")).json()["requests"]
+        assert shown["state"] == "reading"
         answer = await rig.client.post("/abort_request", {"request_id": "x"})
         assert answer.status == 409
         assert "still arriving" in answer.error["message"]

@@ -1,0 +1,108 @@
+"""Everything about one worker as lines of a label and a value."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from miles_router.tui import format as fmt
+from miles_router.tui.glyphs import UNICODE, Glyphs, spark
+from miles_router.tui.rows.table import Cell, Line, Tone
+from miles_router.tui.rows.worker import STATE_TONES
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from miles_router.core.snapshot import WorkerView
+    from miles_router.tui.history import History
+
+_LABEL_WIDTH = 13
+_REASONS = frozenset({"why", "health"})
+_REASON_LINES = 3
+
+
+def detail_lines(
+    view: WorkerView, history: History, width: int, *, glyphs: Glyphs = UNICODE
+) -> list[Line]:
+    """All fields of a worker on lines of exactly `width` cells; reasons go on below."""
+    pairs = [*_standing(view, glyphs), *_work(view, history, width, glyphs), *_rest(view, glyphs)]
+    label_width = min(_LABEL_WIDTH, width)
+    room = width - label_width
+    lines: list[Line] = []
+    for label, cell in pairs:
+        texts = [cell.text]
+        if label in _REASONS and room > 0:
+            texts = fmt.wrap(cell.text, room, _REASON_LINES, glyphs)
+        for place, text in enumerate(texts):
+            shown = "" if place else label
+            lines.append(
+                (
+                    Cell(fmt.fit(shown, label_width, glyphs=glyphs), "dim"),
+                    Cell(fmt.fit(text, room, glyphs=glyphs), cell.tone),
+                )
+            )
+    return lines
+
+
+_Pair = tuple[str, Cell]
+
+
+def _standing(view: WorkerView, glyphs: Glyphs) -> Iterable[_Pair]:
+    safe = glyphs.safe
+    yield "url", Cell(safe(view.url))
+    yield "id", Cell(safe(view.id))
+    sign = glyphs.states.get(view.status, glyphs.levels["warn"])
+    state = f"{sign} {safe(view.status)} for {fmt.age(view.since_s)}"
+    tone: Tone = STATE_TONES.get(view.status, "")
+    yield "state", Cell(state, tone)
+    yield "why", Cell(safe(view.reason))
+    if view.is_held:
+        yield "held", Cell(f"yes{glyphs.attention} by an operator, until it is released", "warn")
+    if view.is_leaving:
+        yield "leaving", Cell(f"yes{glyphs.attention} removed as soon as it is empty", "warn")
+    if view.drain_deadline_s is not None:
+        left = fmt.age(view.drain_deadline_s)
+        yield "drain", Cell(f"what still runs is cut in {left}{glyphs.attention}", "warn")
+
+
+def _work(view: WorkerView, history: History, width: int, glyphs: Glyphs) -> Iterable[_Pair]:
+    share = fmt.percent(view.load_share)
+    yield "in flight", Cell(f"{view.inflight:,}, {share} of all")
+    cells = max(0, min(60, width - _LABEL_WIDTH))
+    values = history.inflight(view.id, cells) if cells else ()
+    yield "last 2m", Cell(spark(values, cells, history.inflight_top(), glyphs), "accent")
+    rate = fmt.rate(history.rate(view.id))
+    yield "requests", Cell(f"{rate} per second, {view.served:,} finished")
+    p50, p99 = fmt.seconds(view.latency_p50_s), fmt.seconds(view.latency_p99_s)
+    yield "latency", Cell(f"p50 {p50}, p99 {p99} (its last 100 requests)")
+    recent = history.recent_errors(view.id)
+    of_late = f", {recent:,}{glyphs.attention} in the last 2 minutes" if recent else ""
+    yield "errors", Cell(f"{view.errors:,}{of_late}", "bad" if recent else "")
+
+
+def _rest(view: WorkerView, glyphs: Glyphs) -> Iterable[_Pair]:
+    safe = glyphs.safe
+    version = fmt.UNKNOWN if view.weight_version is None else safe(view.weight_version)
+    if view.is_newest_version:
+        yield "weights", Cell(version)
+    else:
+        yield "weights", Cell(f"{version}{glyphs.attention} not the newest", "warn")
+    probe = view.last_probe
+    if probe is None:
+        yield "health", Cell("not probed yet", "dim")
+    else:
+        is_bad = probe.outcome != "passed"
+        text = (
+            f"{safe(probe.outcome)}{glyphs.attention if is_bad else ''} {fmt.age(probe.age_s)} ago"
+        )
+        text += f" in {fmt.seconds(probe.duration_s)}"
+        text += f": {safe(probe.detail)}" if probe.detail else ""
+        yield "health", Cell(text, "bad" if is_bad else "")
+    failures = view.failures_in_row
+    in_row = (
+        f"{failures:,}{glyphs.attention if failures else ''} failed, {view.passes_in_row:,} passed"
+    )
+    yield "in a row", Cell(in_row, "bad" if failures else "")
+    yield "model", Cell(fmt.UNKNOWN if view.model_path is None else safe(view.model_path))
+    yield "type", Cell(safe(view.worker_type))
+    labels = " ".join(f"{safe(name)}={safe(value)}" for name, value in view.labels.items())
+    yield "labels", Cell(labels or fmt.UNKNOWN, "" if labels else "dim")

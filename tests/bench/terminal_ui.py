@@ -1,0 +1,337 @@
+"""What the terminal UI costs the router: `python -m tests.bench.terminal_ui [--json PATH]`.
+
+Each round runs a headless router, one with the UI in its process and one with the UI attached from
+another process, with the same 64 workers and the same load, one after the other; ratios are of the
+same round, medians over the rounds. The UI is on a pseudo terminal of 120x40 that is read all the
+time. A measurement during which others took more than a quarter of the machine is made again, a few
+times; how much they took is told. Nothing here fails a build: machines differ.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import httptools
+import trio
+
+from miles_router.sim import SimSettings, running_sim
+from tests.doubles.pseudo_terminal import on_terminal
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Awaitable, Callable
+
+    from tests.doubles.pseudo_terminal import PseudoTerminal
+
+WORKERS = 64
+CONNECTIONS = 16
+PACED_HZ = 100
+FOREIGN_SHARE = 0.25
+TRIES = 4
+MODES = ("headless", "embedded", "attached")
+BODY = json.dumps({"text": "hello", "sampling_params": {"max_new_tokens": 1}}).encode()
+REQUEST = (
+    b"POST /generate HTTP/1.1\r\nHost: bench\r\nContent-Type: application/json\r\n"
+    b"Content-Length: %d\r\n\r\n%s" % (len(BODY), BODY)
+)
+
+
+@dataclass(slots=True)
+class Figures:
+    """Of one router in one round. Seconds, and requests per second.
+
+    `cpu_share`: CPU of the router with its UI, or of an attached UI, in cores, while requests come
+    at `PACED_HZ`. `foreign_share`: of the machine, the most that others took in a measurement.
+    """
+
+    saturated_hz: float = 0.0
+    saturated_p99_s: float = 0.0
+    paced_p50_s: float = 0.0
+    paced_p99_s: float = 0.0
+    cpu_share: float = 0.0
+    foreign_share: float = 0.0
+
+
+def show(what: str, figure: str, bound: str) -> None:
+    print(f"{what:<58} {figure:>34}   bound {bound}", flush=True)
+
+
+async def answer(stream: trio.SocketStream) -> None:
+    """Read one answer; those of the bench are small and have a length."""
+    done = False
+
+    class Reader:
+        def on_message_complete(self) -> None:
+            nonlocal done
+            done = True
+
+    parser = httptools.HttpResponseParser(Reader())
+    while not done:
+        parser.feed_data(await stream.receive_some(65_536))
+    assert parser.get_status_code() == 200, parser.get_status_code()
+
+
+async def saturate(port: int, seconds: float) -> tuple[float, float]:
+    """Requests per second and p99 with `CONNECTIONS` that ask again at once."""
+    times: list[float] = []
+    until = trio.current_time() + seconds
+
+    async def ask_on() -> None:
+        async with await trio.open_tcp_stream("127.0.0.1", port) as stream:
+            while (began := trio.current_time()) < until:
+                await stream.send_all(REQUEST)
+                await answer(stream)
+                times.append(trio.current_time() - began)
+
+    async with trio.open_nursery() as nursery:
+        for _ in range(CONNECTIONS):
+            nursery.start_soon(ask_on)
+    return len(times) / seconds, quantile(times, 0.99)
+
+
+async def pace(port: int, seconds: float) -> tuple[float, float]:
+    """p50 and p99 at `PACED_HZ` on one connection, from when each request was due."""
+    times: list[float] = []
+    async with await trio.open_tcp_stream("127.0.0.1", port) as stream:
+        first = trio.current_time() + 0.1
+        for number in range(int(seconds * PACED_HZ)):
+            due = first + number / PACED_HZ
+            await trio.sleep_until(due)
+            await stream.send_all(REQUEST)
+            await answer(stream)
+            times.append(trio.current_time() - due)
+    return quantile(times, 0.5), quantile(times, 0.99)
+
+
+def quantile(values: list[float], share: float) -> float:
+    return sorted(values)[min(len(values) - 1, int(len(values) * share))]
+
+
+def cpu_s(pid: int) -> float:
+    """CPU seconds of a process so far."""
+    fields = Path(f"/proc/{pid}/stat").read_text(encoding="ascii").rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+class Quiet:
+    """How much of the machine was taken by others since this was made."""
+
+    def __init__(self, pids: list[int]) -> None:
+        self._pids = [os.getpid(), *pids]
+        self._before = self._read()
+
+    def _read(self) -> tuple[float, float, float]:
+        words = Path("/proc/stat").read_text(encoding="ascii").split()[1:9]
+        ticks = [int(word) / os.sysconf("SC_CLK_TCK") for word in words]
+        return sum(ticks), sum(ticks) - ticks[3] - ticks[4], sum(map(cpu_s, self._pids))
+
+    def foreign_share(self) -> float:
+        total, busy, own = (
+            after - before for after, before in zip(self._read(), self._before, strict=True)
+        )
+        return max(0.0, busy - own) / total
+
+
+async def quietly(
+    work: Callable[[], Awaitable[tuple[float, float]]], pids: list[int]
+) -> tuple[tuple[float, float], float]:
+    """What `work` measures in the quietest of a few tries, and the foreign share then."""
+    tries: list[tuple[float, tuple[float, float]]] = []
+    for _ in range(TRIES):
+        quiet = Quiet(pids)
+        found = await work()
+        tries.append((quiet.foreign_share(), found))
+        if tries[-1][0] <= FOREIGN_SHARE:
+            break
+    share, found = min(tries)
+    return found, share
+
+
+def environment() -> dict[str, str]:
+    """With compiled modules kept, as where the router is installed."""
+    env = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
+    return {**env, "PYTHONPYCACHEPREFIX": str(Path(tempfile.gettempdir()) / "bench-pycache")}
+
+
+def port_in(log: Path) -> int | None:
+    """Where the router of this log listens, once it does."""
+    for line in log.read_text(encoding="utf-8").splitlines() if log.exists() else ():
+        if '"event": "listening"' in line:
+            return int(json.loads(line)["url"].rpartition(":")[2])
+    return None
+
+
+async def until_listening(log: Path) -> int:
+    with trio.fail_after(60):
+        while (port := port_in(log)) is None:  # noqa: ASYNC110  another process writes it
+            await trio.sleep(0.05)
+        return port
+
+
+def start_headless(flags: list[str], log: Path) -> subprocess.Popen[bytes]:
+    with log.open("wb") as file:
+        return subprocess.Popen(
+            command("serve", *flags), stdin=subprocess.DEVNULL, stderr=file, env=environment()
+        )
+
+
+def command(*words: str) -> list[str]:
+    return [sys.executable, "-m", "miles_router", *words]
+
+
+@asynccontextmanager
+async def router(mode: str, urls: list[str], scratch: Path) -> AsyncIterator[tuple[int, list[int]]]:
+    """Port of a router with these workers, and its processes; the last one has the UI, if any."""
+    log = scratch / f"{mode}-{time.monotonic_ns()}.log"
+    flags = ["--port", "0", "--log-format", "json", "--health-interval-s", "60"]
+    for url in urls:
+        flags += ["--worker", url]
+    if mode == "embedded":
+        run = on_terminal(*command("tui", *flags, "--log-file", str(log)), env=environment())
+        async with run as terminal:
+            port = await until_listening(log)
+            await painted(terminal)
+            yield port, [terminal.process.pid]
+        return
+    process = start_headless(flags, log)
+    try:
+        port = await until_listening(log)
+        if mode == "headless":
+            yield port, [process.pid]
+            return
+        attach = command("tui", "--attach", f"http://127.0.0.1:{port}")
+        attach += ["--log-file", str(scratch / "attached.log")]
+        async with on_terminal(*attach, env=environment()) as terminal:
+            await painted(terminal)
+            yield port, [process.pid, terminal.process.pid]
+    finally:
+        process.terminate()
+        await trio.to_thread.run_sync(process.wait)
+
+
+async def painted(terminal: PseudoTerminal) -> None:
+    """Return once the workers are on the screen; from then on it is read, but not understood."""
+    await terminal.until("active", timeout_s=60)
+    terminal.is_understood = False
+
+
+async def measure(mode: str, urls: list[str], seconds: float, scratch: Path) -> Figures:
+    async with router(mode, urls, scratch) as (port, pids):
+        await trio.sleep(2)  # all workers are probed, the collector has settled
+        await saturate(port, 1)
+        (rate, p99), foreign = await quietly(lambda: saturate(port, seconds), pids)
+        figures = Figures(saturated_hz=rate, saturated_p99_s=p99, foreign_share=foreign)
+
+        async def paced() -> tuple[float, float]:
+            before, began = cpu_s(pids[-1]), time.monotonic()
+            figures.paced_p50_s, p99 = await pace(port, seconds)
+            return p99, (cpu_s(pids[-1]) - before) / (time.monotonic() - began)
+
+        (figures.paced_p99_s, figures.cpu_share), foreign = await quietly(paced, pids)
+        figures.foreign_share = max(figures.foreign_share, foreign)
+    return figures
+
+
+async def first_paint(scratch: Path) -> tuple[float, float]:
+    """Seconds until the first screen of a new process is on the terminal, and of CPU."""
+    words = command("tui", "--port", "0", "--log-file", str(scratch / "paint.log"))
+    async with on_terminal(*words, env=environment()) as terminal:
+        await terminal.until("No workers yet", timeout_s=60)
+        took = time.monotonic() - terminal.started_at
+        cpu = cpu_s(terminal.process.pid)
+        terminal.press("q")
+        await terminal.exit_code()
+    return took, cpu
+
+
+async def run(rounds: int, seconds: float, path: Path | None) -> None:
+    found: dict[str, list[Figures]] = {mode: [] for mode in MODES}
+    with tempfile.TemporaryDirectory() as name:
+        scratch = Path(name)
+        paints = [await first_paint(scratch) for _ in range(rounds + 1)][1:]
+        # One worker under 64 names: what is measured is the router, and its screen.
+        async with running_sim(SimSettings(host="0.0.0.0", tokens_per_s=100_000)) as sim:
+            port = sim.url.rpartition(":")[2]
+            urls = [
+                f"http://127.0.{number // 200}.{number % 200 + 1}:{port}" for number in range(64)
+            ]
+            for number in range(rounds):
+                for mode in MODES if number % 2 == 0 else reversed(MODES):
+                    found[mode].append(await measure(mode, urls, seconds, scratch))
+    report(found, paints)
+    if path is not None:
+        kept: dict[str, Any] = {mode: list(map(fields, found[mode])) for mode in MODES}
+        text = json.dumps({**kept, "first_paint_s": paints}, indent=1)
+        await trio.Path(path).write_text(text, encoding="utf-8")
+
+
+def fields(figures: Figures) -> dict[str, float]:
+    return {name: getattr(figures, name) for name in Figures.__slots__}
+
+
+def report(found: dict[str, list[Figures]], paints: list[tuple[float, float]]) -> None:
+    base = found["headless"]
+    for mode, bound in (("embedded", ">= 0.85 x"), ("attached", ">= 0.97 x")):
+        ratios = [
+            one.saturated_hz / other.saturated_hz
+            for one, other in zip(found[mode], base, strict=True)
+        ]
+        show(f"requests/s at saturation, {mode} UI, of headless", spread(ratios, "x"), bound)
+    rates = [one.saturated_hz for one in base]
+    show("  requests/s of the headless router", spread(rates, "/s"), "-")
+    for mode in MODES:
+        p99 = [one.saturated_p99_s * 1e3 for one in found[mode]]
+        show(f"  p99 at saturation, {mode}", spread(p99, "ms"), "-")
+    for mode in MODES:
+        p99 = [one.paced_p99_s * 1e3 for one in found[mode]]
+        show(f"p99 at {PACED_HZ} requests/s, {mode}", spread(p99, "ms"), "-")
+    for mode in MODES[1:]:
+        added = [
+            (one.paced_p99_s - other.paced_p99_s) * 1e3
+            for one, other in zip(found[mode], base, strict=True)
+        ]
+        show(f"  added by the {mode} UI", spread(added, "ms"), "<= 2 ms")
+    ui = {
+        "embedded": [
+            one.cpu_share - other.cpu_share
+            for one, other in zip(found["embedded"], base, strict=True)
+        ],
+        "attached": [one.cpu_share for one in found["attached"]],
+    }
+    for mode, shares in ui.items():
+        what = f"CPU of the {mode} UI at 5 Hz, {PACED_HZ} requests/s"
+        show(what, spread([share * 100 for share in shares], "%"), "<= 6 %")
+    foreign = [one.foreign_share * 100 for figures in found.values() for one in figures]
+    show("  of the machine, taken by others meanwhile", spread(foreign, "%"), "-")
+    took, cpu = zip(*paints, strict=True)
+    show("start to first paint, no token cache", spread(list(took), "s"), "<= 1 s")
+    show("  CPU time of it", spread(list(cpu), "s"), "-")
+
+
+def spread(values: list[float], unit: str) -> str:
+    middle = statistics.median(values)
+    return f"{middle:.2f} {unit} [{min(values):.2f}-{max(values):.2f}]"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--seconds", type=float, default=5.0, help="of each measurement")
+    parser.add_argument("--json", type=Path, help="file for the figures of all rounds")
+    chosen = parser.parse_args()
+    trio.run(partial(run, chosen.rounds, chosen.seconds, chosen.json))
+
+
+if __name__ == "__main__":
+    main()
