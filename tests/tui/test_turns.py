@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -30,6 +31,11 @@ async def burst(one: Driven, *keys: str) -> None:
     for key in keys:
         one.app.post_message(key_event(key))
     await one.settle()
+
+
+async def until(one: Driven, is_so: Callable[[Driven], Any]) -> None:
+    while not is_so(one):
+        await one.pilot.pause(0.02)
 
 
 # Keys, and what is so after them; each leaves the main screen as it was, but for the last.
@@ -65,6 +71,9 @@ async def test_every_screen_takes_keys_that_arrive_together() -> None:
     async with driven(FakeSource(pictures.picture())) as one:
         for keys, is_so in BURSTS:
             await burst(one, *keys)
+            if "ctrl+p" in keys:  # the palette searches beside the app
+                with suppress(TimeoutError):
+                    await asyncio.wait_for(until(one, is_so), 5)
             assert is_so(one), (keys, one.app.screen, one.source.controls.performed)
 
 
