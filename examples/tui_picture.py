@@ -8,15 +8,14 @@ from __future__ import annotations
 import asyncio  # noqa: TID251  the screens run on it
 import os
 import sys
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from miles_router.config import Settings
-from miles_router.demo.alive import live
+from miles_router.demo.alive import live, router_settings
 from miles_router.demo.settings import DemoSettings
 from miles_router.embed import embedded_router
-from miles_router.sim.tokenizer import tokenizer_dir
 from miles_router.tui.app import RouterTui
 from miles_router.tui.commands import Drain
 from miles_router.tui.screen_run import SWITCH_INTERVAL_S, settle_memory
@@ -86,16 +85,7 @@ def main() -> None:
     watched_s = float(sys.argv[2]) if len(sys.argv) > 2 else WATCHED_S
     os.environ.update(TERM="xterm-256color", COLORTERM="truecolor")
     os.environ.pop("NO_COLOR", None)
-    settings = Settings(
-        port=0,
-        log_level="error",
-        health_interval_s=0.5,
-        health_timeout_s=2.0,
-        shutdown_grace_s=1.0,
-        token_cache=True,
-        tokenizer=str(tokenizer_dir()),
-        capture_routed_experts=True,
-    )
+    settings = replace(router_settings(), log_level="error")
     show = partial(live, DemoSettings(workers=8, concurrency=64, prompts=24, tokens_per_s=20.0))
     sys.setswitchinterval(SWITCH_INTERVAL_S)
     thread = embedded_router(settings, is_read_only=False, beside=show)

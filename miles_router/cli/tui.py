@@ -103,8 +103,7 @@ def read_keys(entries: Sequence[str]) -> dict[str, str]:
     Raises:
         ConfigFault: an entry has another form, or the keys cannot work together.
     """
-    from miles_router.tui.actions import ACTIONS  # noqa: PLC0415  keeps --help fast
-    from miles_router.tui.keymap import faults_of  # noqa: PLC0415
+    from miles_router.tui.actions import check_keymap  # noqa: PLC0415  keeps --help fast
 
     keymap: dict[str, str] = {}
     for entry in entries:
@@ -112,7 +111,7 @@ def read_keys(entries: Sequence[str]) -> dict[str, str]:
         if not (action and equals and keys):
             raise ConfigFault(f"--key {entry}: write ACTION=KEY, such as drain=D", key="keys")
         keymap[action] = keys
-    for fault in faults_of(keymap, ACTIONS):
+    for fault in check_keymap(keymap):
         raise ConfigFault(f"--key: {fault}", key="keys")
     return keymap
 

@@ -48,21 +48,26 @@ def main(settings: DemoSettings) -> int:
     terminal = open_terminal()
     try:
         return run_with_screens(
-            Settings(
-                port=0,
-                health_interval_s=0.5,
-                health_timeout_s=2.0,
-                shutdown_grace_s=1.0,
-                token_cache=True,
-                tokenizer=str(tokenizer_dir()),
-                capture_routed_experts=True,
-            ),
+            router_settings(),
             terminal,
             Look(),
             beside=partial(live, settings),
         )
     finally:
         terminal.close()
+
+
+def router_settings() -> Settings:
+    """Of a router that soon notices what happens to its workers, and keeps what they generate."""
+    return Settings(
+        port=0,
+        health_interval_s=0.5,
+        health_timeout_s=2.0,
+        shutdown_grace_s=1.0,
+        token_cache=True,
+        tokenizer=str(tokenizer_dir()),
+        capture_routed_experts=True,
+    )
 
 
 async def live(settings: DemoSettings, url: str) -> None:

@@ -65,7 +65,6 @@ class ScreenRun:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._is_leaving = False
         self._failure: ScreenFailed | None = None
-        self.has_drawn = False
 
     def leave(self) -> None:
         """End the screen; from any thread and from signal handlers, at any time."""
@@ -139,7 +138,6 @@ class ScreenRun:
             self._terminal.restore()
 
     def _drawn(self) -> None:
-        self.has_drawn = True
         if self._loop is not None:
             self._loop.call_later(SETTLE_AFTER_S, settle_memory)
 

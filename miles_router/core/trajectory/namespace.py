@@ -77,7 +77,7 @@ class Namespace:
         visible.holds += 1
         alone = (turn,)
         tree.size_bytes += _mark(turn, alone)
-        self.texts.add(turn, tail_text(turn), alone)
+        self.texts.add(turn, turn.tail_behind(0), alone)
         if new.parent is not None:
             new.parent.holders += 1
             new.parent.later = with_turn(new.parent.later, turn, alone)
@@ -89,7 +89,7 @@ class Namespace:
     def remove_turn(self, turn: Turn) -> None:
         """Take a turn out; nothing continues it. Tokens that no other turn needs go with it."""
         self.tree.size_bytes += _unmark(turn)
-        self.texts.remove(turn, tail_text(turn))
+        self.texts.remove(turn, turn.tail_behind(0))
         if turn.rid is not None:
             others = without_turn(self.by_rid.pop(turn.rid), turn)
             if others:
@@ -185,11 +185,6 @@ def shows_text(turn: Turn) -> bool:
         assert node.parent is not None, "the root ends at 0"
         node = node.parent
     return False
-
-
-def tail_text(turn: Turn) -> bytes:
-    """The literal of the invisible tail."""
-    return run_between(turn.node, turn.visible.end, turn.end).text
 
 
 def _newest_version(new: NewTurn) -> str | None:

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from miles_router.core.trajectory.gone import Gone
-from miles_router.core.trajectory.namespace import Namespace, tail_text
+from miles_router.core.trajectory.namespace import Namespace
 from miles_router.core.trajectory.text_index import digests_of
 from miles_router.core.trajectory.trajectory import ORPHAN_BYTES, TRAJECTORY_BYTES, Trajectory
 from miles_router.core.trajectory.turn import check_turn
@@ -228,7 +228,7 @@ class TrajectoryStore:
     def _remove(self, turn: Turn, reason: str) -> None:
         """Remove a turn that nothing holds: an orphan, for no later turn went on with it."""
         namespace = self.namespaces[turn.tenant]
-        before, digests = namespace.size_bytes, digests_of(turn, tail_text(turn))
+        before, digests = namespace.size_bytes, digests_of(turn, turn.tail_behind(0))
         namespace.remove_orphan(turn)
         namespace.remove_turn(turn)
         self.size_bytes -= before - namespace.size_bytes + turn.size_bytes + ORPHAN_BYTES

@@ -10,18 +10,18 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, ClassVar, cast
 
 from rich.segment import Segment
-from textual.binding import Binding, BindingType
 from textual.geometry import Region
 from textual.message import Message
 from textual.strip import Strip
 
-from miles_router.tui.widgets.scroll_lines import ScrollLines
+from miles_router.tui.widgets.scroll_lines import ScrollLines, moving_bindings
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Hashable, Sequence
 
     from rich.style import Style
     from textual import events
+    from textual.binding import BindingType
 
     from miles_router.tui.widgets.painted import Toned
 
@@ -31,14 +31,7 @@ class LineTable(ScrollLines, can_focus=True, inherit_bindings=False):
 
     HEAD_LINES = 1
     COMPONENT_CLASSES: ClassVar[set[str]] = {"table--head", "table--cursor"}
-    BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("up", "move(-1)", "Up", show=False, id="up"),
-        Binding("down", "move(1)", "Down", show=False, id="down"),
-        Binding("pageup", "move_page(-1)", "Page up", show=False, id="page_up"),
-        Binding("pagedown", "move_page(1)", "Page down", show=False, id="page_down"),
-        Binding("home", "move_to(0)", "First", show=False, id="first"),
-        Binding("end", "move_to(-1)", "Last", show=False, id="last"),
-    ]
+    BINDINGS: ClassVar[list[BindingType]] = moving_bindings()
 
     class Opened(Message):
         """A row was opened by a double click."""

@@ -9,14 +9,35 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from textual.binding import Binding, BindingType
 from textual.geometry import Region, Size
 from textual.scroll_view import ScrollView
 from textual.strip import Strip
 
+from miles_router.tui.actions import Scope, actions_in
 from miles_router.tui.widgets.painted import Painted
 
 if TYPE_CHECKING:
     from collections.abc import Hashable
+
+
+# What the keys for lists do to one.
+_MOVES = {
+    "up": "move(-1)",
+    "down": "move(1)",
+    "page_up": "move_page(-1)",
+    "page_down": "move_page(1)",
+    "first": "move_to(0)",
+    "last": "move_to(-1)",
+}
+
+
+def moving_bindings() -> list[BindingType]:
+    """For a list with the actions `move`, `move_page` and `move_to`: the registry's keys."""
+    return [
+        Binding(one.key, _MOVES[one.id], one.label, show=False, id=one.id)
+        for one in actions_in(Scope.LISTS)
+    ]
 
 
 class ScrollLines(ScrollView, Painted):

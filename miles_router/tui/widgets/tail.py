@@ -9,13 +9,12 @@ from __future__ import annotations
 from bisect import bisect_left
 from typing import TYPE_CHECKING, ClassVar, cast
 
-from textual.binding import Binding, BindingType
-
-from miles_router.tui.widgets.scroll_lines import ScrollLines
+from miles_router.tui.widgets.scroll_lines import ScrollLines, moving_bindings
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Hashable, Sequence
 
+    from textual.binding import BindingType
     from textual.strip import Strip
 
     from miles_router.tui.widgets.painted import Toned
@@ -24,14 +23,7 @@ if TYPE_CHECKING:
 class Tail(ScrollLines, can_focus=True, inherit_bindings=False):
     """See the module."""
 
-    BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("up", "move(-1)", "Up", show=False, id="up"),
-        Binding("down", "move(1)", "Down", show=False, id="down"),
-        Binding("pageup", "move_page(-1)", "Page up", show=False, id="page_up"),
-        Binding("pagedown", "move_page(1)", "Page down", show=False, id="page_down"),
-        Binding("home", "move_to(0)", "First", show=False, id="first"),
-        Binding("end", "move_to(-1)", "Newest", show=False, id="last"),
-    ]
+    BINDINGS: ClassVar[list[BindingType]] = moving_bindings()
 
     def __init__(self, *, id: str | None = None) -> None:  # noqa: A002  Textual's name
         super().__init__(id=id)

@@ -14,7 +14,6 @@ from miles_router.core.r3 import MemoryPayload, R3Block
 from miles_router.core.radix.marks import size_bytes_of
 from miles_router.core.radix.run import EMPTY, TokenRun
 from miles_router.core.trajectory.finding import find_prompt
-from miles_router.core.trajectory.namespace import tail_text
 from miles_router.core.trajectory.reading import Missing, Reading, read_text
 from miles_router.core.trajectory.store import StoreLimits, TrajectoryStore
 from miles_router.core.trajectory.text_index import ENTRY_BYTES, digests_of
@@ -271,7 +270,7 @@ def _check_texts(namespace: Namespace, turns: Sequence[Turn]) -> int:
     """Checks the index by text of these turns; returns its size in bytes."""
     texts: dict[int, set[Turn]] = {}
     for turn in turns:
-        for digest in digests_of(turn, tail_text(turn)):
+        for digest in digests_of(turn, turn.tail_behind(0)):
             texts.setdefault(digest, set()).add(turn)
     size_bytes = ENTRY_BYTES * len(texts)
     for digest, expected in texts.items():

@@ -6,7 +6,7 @@ import pytest
 
 from miles_router.core.radix.run import EMPTY
 from miles_router.core.trajectory.digest import digest_of
-from miles_router.core.trajectory.namespace import Namespace, shows_text, tail_text
+from miles_router.core.trajectory.namespace import Namespace, shows_text
 from miles_router.core.trajectory.reading import text_of
 from miles_router.core.trajectory.trajectory import Trajectory
 from tests.core.trajectory.cases import new_turn, nodes_of, run_of
@@ -70,7 +70,7 @@ def test_a_turn_is_found_by_its_text_with_its_tail_and_without() -> None:
 def test_a_tail_all_of_which_is_shown_is_noted_once() -> None:
     turns = Turns()
     turn = turns.add(new_turn(Q, A + END, visible=1, partial=b"<e>"))
-    assert tail_text(turn) == b"<e>"
+    assert turn.tail_behind(0) == b"<e>"
     assert len(turns.namespace.texts) == 1
     assert turn.visible.cut_ends == {3: {b"<e>": (turn,)}}
 
