@@ -23,11 +23,12 @@ from miles_router.assemble import add_configured_workers, assemble
 from miles_router.core.log_ring import LogRing
 from miles_router.errors import ConfigFault, ShuttingDown
 from miles_router.log import make_log
+from miles_router.net.express import Express
 from miles_router.net.ingress import Ingress
 from miles_router.net.server_config import BACKLOG
 from miles_router.tasks import cache_gc, drain, health, publish, quick_thread, watchdog
 from miles_router.tasks.supervise import supervise
-from miles_router.web.build import build_app
+from miles_router.web.build import build_app, planner_of
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -139,6 +140,9 @@ async def _live(
         add_configured_workers(services)
         app = build_app(services)
         ingress = Ingress(app, metrics=services.metrics, log=log)
+        planner = planner_of(services, app)
+        if planner is not None:
+            ingress.express = Express(services, planner, ingress.readiness)
         for name, task in TASKS.items():
             nursery.start_soon(supervise, services, name, task)
         await nursery.start(ingress.run, listeners)

@@ -36,6 +36,9 @@ if TYPE_CHECKING:
     from miles_router.core.worker import Worker
 
 
+_NOBODY: frozenset[str] = frozenset()
+
+
 @dataclass(frozen=True, slots=True)
 class AdmissionLimits:
     """Bounds; None means none."""
@@ -118,6 +121,7 @@ class Admission:
         self._affinity = affinity
         self._rng = rng
         self._tiers = {State.ACTIVE: _Tier(policy), State.SUSPECT: _Tier(policy)}
+        self._active = self._tiers[State.ACTIVE]
         self._lines: dict[frozenset[str], OrderedDict[int, Ticket]] = {}  # by what they exclude
         self._places = count(1)
         self.queued = 0  # tickets that wait
@@ -131,7 +135,7 @@ class Admission:
             QueueFull: too many wait, and this one cannot be granted at once.
         """
         if not self._lines and self._has_room():  # nobody waits who could come first
-            worker = self._choose(ticket, now)
+            worker = self._choose(ticket.session, ticket.exclude, now)
             if worker is not None:
                 self._grant(ticket, worker, now)
                 return
@@ -147,6 +151,14 @@ class Admission:
                 retry_after_s=1.0,
                 queued=self.queued,
             )
+
+    def take(self, session: SessionKey | None, now: float) -> Lease | None:
+        """A lease at once, where nobody waits who could come first; None: `enqueue` then."""
+        total = self._limits.max_inflight_total
+        if self._lines or (total is not None and self.inflight >= total):
+            return None
+        worker = self._choose(session, _NOBODY, now)
+        return None if worker is None else self._lease(worker, now)
 
     def withdraw(self, ticket: Ticket, now: float) -> None:
         """Take `ticket` out: it no longer waits, and a lease it was granted is released."""
@@ -164,6 +176,14 @@ class Admission:
             elif worker in tier.least:
                 tier.drop(worker)
 
+    def _count_anew(self, worker: Worker) -> None:
+        """`refresh` where only the inflight of `worker` has changed: it stays in its tier."""
+        limit = self._limits.max_inflight_per_worker
+        if worker.state is State.ACTIVE and limit is None:
+            self._active.put(worker)
+        else:
+            self.refresh(worker)
+
     def dispatch(self, now: float) -> None:
         """Grant leases, the earliest ticket first, as long as there is room.
 
@@ -177,7 +197,7 @@ class Admission:
         while heads and self._has_room():
             place, exclude = heapq.heappop(heads)
             ticket = self._lines[exclude][place]
-            worker = self._choose(ticket, now)
+            worker = self._choose(ticket.session, ticket.exclude, now)
             if worker is None:
                 continue
             self._leave_line(ticket)
@@ -194,17 +214,20 @@ class Admission:
             del self._lines[ticket.exclude]
 
     def _grant(self, ticket: Ticket, worker: Worker, now: float) -> None:
+        ticket.lease = self._lease(worker, now)
+        ticket.wake()
+
+    def _lease(self, worker: Worker, now: float) -> Lease:
         worker.inflight += 1
         self.inflight += 1
-        self.refresh(worker)
-        ticket.lease = Lease(worker, now, self._take_back)
-        ticket.wake()
+        self._count_anew(worker)
+        return Lease(worker, now, self._take_back)
 
     def _take_back(self, lease: Lease, now: float) -> None:
         worker = lease.worker
         worker.inflight -= 1
         self.inflight -= 1
-        self.refresh(worker)
+        self._count_anew(worker)
         if worker.inflight == 0:
             self.on_emptied(worker, now)
         if self.queued:
@@ -216,37 +239,39 @@ class Admission:
             return False
         return any([len(tier.least) for tier in self._tiers.values()])  # noqa: C419  a third faster
 
-    def _choose(self, ticket: Ticket, now: float) -> Worker | None:
-        """The worker for `ticket`.
+    def _choose(
+        self, session: SessionKey | None, exclude: frozenset[str], now: float
+    ) -> Worker | None:
+        """The worker for a request of `session`, none of those in `exclude`.
 
         A session's home is kept while it is active, not full, and holds at most `affinity_margin`
         more requests than the least loaded; otherwise this request goes elsewhere and the home
         stays. A home that is leaving or gone is replaced for good.
         """
         for tier in self._tiers.values():
-            if ticket.session is None:
-                chosen = tier.policy.select(self._rng, ticket.exclude)
+            if session is None:
+                chosen = tier.policy.select(self._rng, exclude)
             else:
-                chosen = self._choose_for_session(tier, ticket, ticket.session, now)
+                chosen = self._choose_for_session(tier, session, exclude, now)
             if chosen is not None:
                 return chosen
         return None
 
     def _choose_for_session(
-        self, tier: _Tier, ticket: Ticket, session: SessionKey, now: float
+        self, tier: _Tier, session: SessionKey, exclude: frozenset[str], now: float
     ) -> Worker | None:
         home = self._workers.get(self._affinity.home(session, now) or "")
         if home is None or home.state in LEAVING:
-            chosen = tier.least.select(self._rng, ticket.exclude)
+            chosen = tier.least.select(self._rng, exclude)
             if chosen is not None:
                 self._affinity.settle(session, chosen.id, now)
             return chosen
         lowest = tier.least.lowest()
         if (
             home in tier.least
-            and home.id not in ticket.exclude
+            and home.id not in exclude
             and lowest is not None
             and home.inflight - lowest <= self._limits.affinity_margin
         ):
             return home
-        return tier.policy.select(self._rng, ticket.exclude)
+        return tier.policy.select(self._rng, exclude)

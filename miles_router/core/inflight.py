@@ -7,9 +7,10 @@ snapshot's list of stragglers. This file must not know tasks: stopping one is a 
 from __future__ import annotations
 
 from bisect import bisect_left
-from dataclasses import dataclass, field
 from itertools import islice
 from typing import TYPE_CHECKING
+
+import msgspec
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Container, Iterable
@@ -21,8 +22,7 @@ def nothing_to_stop(_reason: Exception) -> None:
     """What stops a request that waits for nothing."""
 
 
-@dataclass(slots=True, eq=False)
-class Running:
+class Running(msgspec.Struct, eq=False):
     """One request between its first byte in and its last byte out."""
 
     request_id: str
@@ -36,7 +36,7 @@ class Running:
     is_stopped: bool = False  # ended by the router: no abort needs to be sent for it
     is_aborted: bool = False  # its caller gave it up: no other worker may generate it again
     bytes_out: int = 0
-    stop: Callable[[Exception], None] = field(default=nothing_to_stop)
+    stop: Callable[[Exception], None] = nothing_to_stop
     """End the present wait or attempt with this error, as if it had happened there."""
 
     @property

@@ -30,8 +30,9 @@ class PathClass(StrEnum):
     OWN = "own"
 
 
-# What clients ask workers for; the rest is polled or comes by mistake.
-WORK_CLASSES = frozenset({PathClass.GENERATE, PathClass.CHAT, PathClass.COMPLETIONS})
+# What workers answer. Embeddings, scores and routes that this version does not know are among the
+# others: whoever counts requests per second means all of them.
+RELAYED_CLASSES = frozenset(PathClass) - {PathClass.OWN, PathClass.CONTROL}
 
 OWN_PATHS = frozenset(
     {
@@ -229,6 +230,9 @@ class Rids(NamedTuple):
     of_caller: tuple[str, ...] = ()  # what only its caller knows it by
 
 
+_NO_RIDS = Rids()
+
+
 def find_rids(body: bytes) -> Rids:
     """The ids that a JSON body names; none if it names none or is no such body.
 
@@ -236,6 +240,8 @@ def find_rids(body: bytes) -> Rids:
     worker aborts only what it is told by exactly such an id. Several samples of one prompt run
     under new ids that the worker makes and tells nobody (tokenizer_manager.py).
     """
+    if b"rid" not in body and b"\\u" not in body:  # a key may be written in escapes
+        return _NO_RIDS
     try:
         rid = _NAMED.decode(body).rid
     except _NO_SUCH_BODY:

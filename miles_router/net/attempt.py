@@ -19,11 +19,13 @@ import trio
 from miles_router.core import headers as header_rules
 from miles_router.errors import RequestAborted, WorkerBroke, WorkerTimeout
 from miles_router.net.abort import abort_abandoned
-from miles_router.net.upstream import Connection, request_head
+from miles_router.net.request_bytes import request_head
+from miles_router.net.upstream import Connection
 
 if TYPE_CHECKING:
     from miles_router.core.inflight import Running
     from miles_router.core.worker import Worker
+    from miles_router.net.begun import Begun
     from miles_router.net.body import RequestBody
     from miles_router.net.exchange import RelayRequest
     from miles_router.net.reading import AnswerHead
@@ -33,10 +35,6 @@ if TYPE_CHECKING:
 # loopback, and within 9 ms where 64 do at once on two shared cores. One that dies later died with
 # the request, which its worker may still run: a failed attempt, aborted there and tried elsewhere.
 STALE_WITHIN_S = 0.02
-
-# Larger bodies are written while the answer is read: a worker may answer before it has read them,
-# and what the system's buffers do not hold would wait for ever. Smaller ones fit into those.
-DIRECT_BYTES = 262_144
 
 _TOOK_NOTHING = "took nothing of the request for {} s (--idle-timeout-s)"
 _NO_ANSWER = "no answer within {} s (--first-byte-timeout-s)"
@@ -53,28 +51,40 @@ class Attempt:
         body: RequestBody,
         worker: Worker,
         running: Running,
+        begun: Begun | None = None,
     ) -> None:
+        """`begun`: what the express did of this attempt; it is taken up where it stands."""
         self.worker = worker
+        self._begun = begun
         self._services = services
         self._request = request
         self._body = body
         self._running = running
-        self._connection: Connection | None = None
-        self.is_pumped = is_pumped(body)
+        self._connection: Connection | None = None if begun is None else begun.connection
+        self.is_pumped = body.is_pumped
         self.scope = trio.CancelScope()
-        self._was_sent = False
-        self._sent_at = 0.0
+        self._was_sent = running.is_sent
+        self._sent_at = 0.0 if begun is None else begun.sent_at
         self._is_written = False  # to the last byte
         self._late = ""  # what the attempt waits for under a deadline
         self._stopped: Exception | None = None
 
     async def begin(self) -> None:
-        """Connect and write the request.
+        """Connect and write the request, or what is left of it.
 
         Raises:
-            WorkerFault: no connection.
+            WorkerFault: no connection, or a faulty answer as far as it came.
+            Exception: what the request was stopped with before.
         """
         self._running.stop = self._stop
+        begun = self._begun
+        if begun is not None:
+            reason = begun.stopped or begun.fault
+            if reason is not None:
+                raise reason
+            if begun.connection is not None:
+                await self._send(begun.connection, begun.unsent)
+                return
         if self._may_reuse:
             self._connection = self._services.idle.take(self.worker)
         if self._connection is None:
@@ -156,10 +166,14 @@ class Attempt:
         self._sent_at = self._services.now()
         self._running.is_sent = not self.is_pumped  # else its worker has no more than the head
         self._is_written = False
-        data = head if self.is_pumped else head + self._body.framed_prefix()
+        await self._send(connection, head if self.is_pumped else head + self._body.framed_prefix())
+
+    async def _send(self, connection: Connection, data: bytes | memoryview) -> None:
+        """Write what of the request goes out before its answer is read."""
+        idle_timeout_s = self._services.settings.idle_timeout_s
         try:
-            if settings.idle_timeout_s is not None:
-                self._expect(settings.idle_timeout_s, _TOOK_NOTHING)
+            if idle_timeout_s is not None:
+                self._expect(idle_timeout_s, _TOOK_NOTHING)
             await connection.send(data)
             self._is_written = not self.is_pumped
         except WorkerBroke:
@@ -209,6 +223,8 @@ class Attempt:
             assert connection is not None, "`begin` comes first"
             if timeout_s is not None or self._late:
                 self._expect(timeout_s, _NO_ANSWER)
+                if timeout_s is not None and self._begun is not None:
+                    self.scope.deadline = self._sent_at + timeout_s
             try:
                 head = await connection.read_head()
             except WorkerBroke:
@@ -273,8 +289,3 @@ class Attempt:
     def has_more_at_hand(self) -> bool:
         """A piece of the body has come already, or its end."""
         return self._connection is not None and self._connection.has_more_at_hand
-
-
-def is_pumped(body: RequestBody) -> bool:
-    """Whether a body is written while the answer is read."""
-    return not body.is_replayable or len(body.prefix) > DIRECT_BYTES

@@ -24,6 +24,9 @@ if TYPE_CHECKING:
 # A 128k-token prompt as input_ids is about 1 MB of JSON; with images, prompts reach tens of MB and
 # are streamed. 1,000 requests in flight may hold this much each at worst.
 REPLAY_BYTES = 4 * 1024 * 1024
+# Larger bodies are written while the answer is read: a worker may answer before it has read them,
+# and what the system's buffers do not hold would wait for ever. Smaller ones fit into those.
+DIRECT_BYTES = 262_144
 
 
 class ClientGone(Exception):
@@ -70,6 +73,17 @@ class RequestBody:
             f"the body is larger than {self._max_bytes} bytes (--max-body-bytes)",
             max_body_bytes=self._max_bytes,
         )
+
+    def take_up(self, whole: bytes) -> None:
+        """All of it was read before, and is `whole`."""
+        self.prefix = whole
+        self._seen_bytes = len(whole)
+        self.is_whole = self.is_replayable = True
+
+    @property
+    def is_pumped(self) -> bool:
+        """Whether it is written while the answer is read."""
+        return not self.is_replayable or len(self.prefix) > DIRECT_BYTES
 
     @property
     def size_bytes(self) -> int:

@@ -14,7 +14,8 @@ import trio
 
 from miles_router.core.headers import REQUEST_ID_HEADER, Headers, first, trace_of
 from miles_router.errors import WorkerBroke, WorkerTimeout
-from miles_router.net.upstream import Connection, request_head
+from miles_router.net.request_bytes import request_head
+from miles_router.net.upstream import Connection
 
 if TYPE_CHECKING:
     from miles_router.core.worker import Worker

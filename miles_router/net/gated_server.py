@@ -23,8 +23,8 @@ from miles_router.net.departures import LEFT_KEY
 from miles_router.net.gate import Gate
 from miles_router.net.inbox import Inbox
 from miles_router.net.intake import Intake
-from miles_router.net.lane import HandedOver
 from miles_router.net.lane_call import GONE
+from miles_router.net.lane_states import HandedOver
 from miles_router.net.request_head import TARGET_KEY, Refusal
 
 if TYPE_CHECKING:

@@ -17,9 +17,9 @@ from hypercorn.trio.worker_context import WorkerContext
 from miles_router.net import departures
 from miles_router.net.accepting import BurstListener, accept_troubles_to
 from miles_router.net.gated_server import GatedServer
-from miles_router.net.hangups import Hangups
 from miles_router.net.intake import Intake, SpareRoom
 from miles_router.net.lane import Lane
+from miles_router.net.readiness import Readiness
 from miles_router.net.server_config import hypercorn_config
 
 if TYPE_CHECKING:
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from structlog.typing import FilteringBoundLogger
 
     from miles_router.core.metrics import Metrics
+    from miles_router.net.express import Express
 
     App = Callable[[dict[str, Any], Any, Any], Awaitable[None]]
 
@@ -48,7 +49,8 @@ class Ingress:
         self.connections: set[GatedServer | Lane] = set()
         self.lanes: set[Lane] = set()
         self.intakes: set[Intake] = set()
-        self.hangups = Hangups()
+        self.readiness = Readiness(lambda: log.exception("connection_failed"))
+        self.express: Express | None = None  # set before connections are accepted
         self.room = SpareRoom()
         self.metrics = metrics
         self.log = log
@@ -78,7 +80,9 @@ class Ingress:
         async with trio.open_nursery() as nursery:
             await nursery.start(lifespan.handle_lifespan)
             await lifespan.wait_for_startup()
-            nursery.start_soon(self.hangups.run)
+            nursery.start_soon(self.readiness.run)
+            if self.express is not None:
+                nursery.start_soon(self.express.run)
             nursery.start_soon(self.watch)
             self._accepting = trio.CancelScope()
             async with trio.open_nursery() as handlers:
@@ -96,7 +100,7 @@ class Ingress:
         """See for ever which clients have left, and which say nothing for too long."""
         while True:
             await trio.sleep(departures.SWEEP_INTERVAL_S)
-            departures.sweep((*self.intakes, *(() if self.hangups.are_told else self.lanes)))
+            departures.sweep((*self.intakes, *(() if self.readiness.is_told else self.lanes)))
             now = trio.current_time()
             for lane in tuple(self.lanes):
                 lane.end_if_idle(now, self.config.keep_alive_timeout)

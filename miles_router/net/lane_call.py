@@ -12,11 +12,15 @@ from hypercorn.protocol.http_stream import ASGIHTTPState
 from hypercorn.utils import UnexpectedMessageError
 
 from miles_router.net.closing import reset
+from miles_router.net.departures import LEFT_KEY
 from miles_router.net.framing import framing_of
+from miles_router.net.request_head import TARGET_KEY
 
 if TYPE_CHECKING:
     from miles_router.net.framing import Framing
     from miles_router.net.lane import Lane
+    from miles_router.net.plain import Target
+    from miles_router.net.request_head import RequestHead
 
     Message = dict[str, Any]
 
@@ -26,6 +30,28 @@ READ_BYTES = 65_536
 # What ends a connection from outside.
 GONE = (OSError, trio.BrokenResourceError, trio.ClosedResourceError)
 _FAILED = b"HTTP/1.1 500 \r\ncontent-length: 0\r\nconnection: close\r\n\r\n"
+
+
+def scope_of(lane: Lane, head: RequestHead, target: Target) -> dict[str, Any]:
+    """The ASGI scope of a request."""
+    return {
+        "type": "http",
+        "http_version": "1.1",
+        "asgi": {"spec_version": "2.1", "version": "3.0"},
+        "method": head.method.decode("ascii"),
+        "scheme": "http",
+        "path": target.path,
+        "raw_path": target.raw_path,
+        "query_string": target.query,
+        "root_path": "",
+        "headers": head.headers,
+        "client": lane.client,
+        "server": lane.server,
+        "state": lane.ingress.lifespan_state.copy(),
+        "extensions": {},
+        TARGET_KEY: head.target,
+        LEFT_KEY: lane.departure,
+    }
 
 
 class Call:

@@ -71,3 +71,8 @@ class Services:
     def policy(self) -> str:
         """The name of the policy that chooses workers."""
         return self.settings.policy
+
+    @property
+    def shutdown_grace_s(self) -> float:
+        """Seconds that running requests get when the router stops."""
+        return self.settings.shutdown_grace_s

@@ -20,9 +20,9 @@ from miles_router.net.tolerance import BROKEN_ANSWER, BROKEN_CONNECTION, broken_
 from miles_router.net.wire import wire_of
 
 if TYPE_CHECKING:
-    from miles_router.core.headers import Headers
     from miles_router.core.worker import Worker
     from miles_router.net.dial import Stream
+    from miles_router.net.readiness import Readiness, Watched
 
 # Large reads: a 67 MB answer costs 256 wake-ups; below, the syscalls show, above, memory does.
 READ_BYTES = 262_144
@@ -35,12 +35,15 @@ class Connection:
 
     __slots__ = (
         "_answer",
+        "_descriptor",
         "_has_failed",
         "_head_bytes",
         "_is_closed",
         "_is_head",
         "_left_bytes",
+        "_readiness",
         "_until_close",
+        "_watched",
         "_wire",
         "authority",
         "idle_since",
@@ -56,7 +59,10 @@ class Connection:
         self.is_reused = False
         self.idle_since = 0.0
         self._wire = wire_of(stream)
+        self._descriptor = self.socket.fileno()
         self._is_closed = False
+        self._watched: Watched | None = None
+        self._readiness: Readiness | None = None  # where its socket is watched
         self._answer = AnswerReading()
         self.begin(is_head=False)
 
@@ -86,9 +92,48 @@ class Connection:
         if not self._is_closed:
             self._is_closed = True
             self._answer.parser = None
+            if self._readiness is not None:
+                self._readiness.discard(self._descriptor, self)
+            self._descriptor = -1
             self.socket.close()
 
-    async def send(self, data: bytes) -> None:
+    @property
+    def descriptor(self) -> int:
+        """Of the TCP socket underneath; -1 if it was closed here."""
+        return self._descriptor
+
+    def watch(self, watched: Watched, readiness: Readiness) -> None:
+        """Tell `watched` what becomes of the socket: the next answer is read by it, not by a task.
+
+        The socket stays in the kernel's set when nobody is told: an answer costs it no call.
+        """
+        self._watched = watched
+        if self._readiness is None:
+            self._readiness = readiness
+            readiness.add(self.descriptor, self)
+
+    def unwatch(self) -> None:
+        """Tell nobody, until the next `watch`."""
+        self._watched = None
+
+    def leave_readiness(self) -> None:
+        """A task reads on: it waits in its own way."""
+        self._watched = None
+        if self._readiness is not None:
+            self._readiness.remove(self.descriptor, self)
+            self._readiness = None
+
+    def on_ready(self, events: int) -> None:
+        """See `readiness`."""
+        if self._watched is not None:
+            self._watched.on_ready(events)
+
+    def fail(self) -> None:
+        """See `readiness`."""
+        if self._watched is not None:
+            self._watched.fail()
+
+    async def send(self, data: bytes | memoryview) -> None:
         """Write bytes of a request.
 
         Raises:
@@ -146,6 +191,12 @@ class Connection:
         chunks = self._answer.chunks
         return chunks.popleft() if chunks else None
 
+    def take_chunks(self) -> list[bytes]:
+        """All pieces of the body that are here."""
+        chunks = list(self._answer.chunks)
+        self._answer.chunks.clear()
+        return chunks
+
     @property
     def has_more_at_hand(self) -> bool:
         """A piece of the body has come and was not taken, or its end."""
@@ -175,23 +226,43 @@ class Connection:
 
     async def _feed(self) -> bool:
         """Read once and parse; False at the end of the stream."""
-        answer = self._answer
         try:
             data = await self._wire.read(READ_BYTES)
-            if not data:
-                return False
-            self._head_bytes += len(data)
-            if self._left_bytes:
-                self._pass_on(data)
-            else:
-                answer.feed(data)
+        except BROKEN_CONNECTION as error:
+            raise broken_answer(self.worker.url, error) from error
+        if data:
+            self.take(data)
+        return bool(data)
+
+    def take(self, data: bytes) -> None:
+        """Parse bytes of the answer.
+
+        Raises:
+            WorkerBroke: what came is not HTTP.
+        """
+        answer = self._answer
+        self._head_bytes += len(data)
+        if self._left_bytes:
+            self._pass_on(data)
+            return
+        try:
+            answer.feed(data)
         except httptools.HttpParserError as error:
             self._has_failed = True
             if not answer.is_complete:  # else: bytes behind a complete answer, ignored
                 raise broken_answer(self.worker.url, error) from error
-        except BROKEN_CONNECTION as error:
-            raise broken_answer(self.worker.url, error) from error
-        return True
+
+    def whole_head(self) -> AnswerHead | None:
+        """The head of an answer that has come whole; None while more of it is to come.
+
+        Raises:
+            WorkerBroke: it is framed in an unknown way.
+        """
+        answer = self._answer
+        if not answer.is_headed:
+            return None
+        self._note_framing()
+        return AnswerHead(answer.status, answer.headers) if answer.is_complete else None
 
     def _pass_on(self, data: bytes) -> None:
         """Count `data`, which is of a body of known length: llhttp would copy it."""
@@ -222,20 +293,3 @@ class Connection:
     def has_answer_bytes(self) -> bool:
         """Whether anything of the present answer has arrived."""
         return self._head_bytes > 0
-
-
-def request_head(
-    method: str, target: bytes, authority: str, headers: Headers, *, framing: Headers
-) -> bytes:
-    """The bytes of a request line and its headers. `framing` is content-length or the like."""
-    parts = [
-        method.encode("ascii"),
-        b" ",
-        target,
-        b" HTTP/1.1\r\nhost: ",
-        authority.encode("ascii"),
-    ]
-    for name, value in (*headers, *framing):
-        parts += (b"\r\n", name, b": ", value)
-    parts.append(b"\r\n\r\n")
-    return b"".join(parts)

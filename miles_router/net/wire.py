@@ -31,7 +31,7 @@ class Wire(Protocol):
             trio.ClosedResourceError, trio.BrokenResourceError, OSError: the connection is no more.
         """
 
-    async def write(self, *pieces: bytes) -> None:
+    async def write(self, *pieces: bytes | memoryview) -> None:
         """Write `pieces`. Cancellation: a part of them may have been sent.
 
         Raises:
@@ -61,7 +61,7 @@ class SocketWire:
             except BlockingIOError:  # somebody else read it
                 continue
 
-    async def write(self, *pieces: bytes) -> None:
+    async def write(self, *pieces: bytes | memoryview) -> None:
         """See `Wire`."""
         data = pieces[0] if len(pieces) == 1 else b"".join(pieces)
         descriptor = self._descriptor()
@@ -108,7 +108,7 @@ class StreamWire:
         """See `Wire`."""
         return bytes(await self._stream.receive_some(most_bytes))
 
-    async def write(self, *pieces: bytes) -> None:
+    async def write(self, *pieces: bytes | memoryview) -> None:
         """See `Wire`."""
         await self._stream.send_all(b"".join(pieces))
 

@@ -20,6 +20,7 @@ from miles_router.core.request import (
     is_generation,
 )
 from miles_router.errors import Forbidden, RequestAborted, RouterError, ShuttingDown
+from miles_router.net.begun import BEGUN_KEY
 from miles_router.net.body import RequestBody
 from miles_router.net.departures import LEFT_KEY
 from miles_router.net.exchange import Exchange, RelayRequest
@@ -32,6 +33,7 @@ from miles_router.web.replies import send_error
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from miles_router.net.begun import Begun
     from miles_router.net.services import Services
     from miles_router.web.replies import App, Receive, Scope, Send
 
@@ -93,9 +95,10 @@ class Front:
         self, context: RequestContext, scope: Scope, receive: Receive, send: Send
     ) -> None:
         services = self._services
-        if services.is_stopping:
+        begun: Begun | None = scope.get(BEGUN_KEY)
+        if services.is_stopping and begun is None:
             raise ShuttingDown("the router is shutting down", retry_after_s=5.0)
-        target = _target(scope)
+        target = forwarded_target(scope)
         body = RequestBody(
             receive,
             scope["headers"],
@@ -103,18 +106,18 @@ class Front:
             departure=scope.get(LEFT_KEY),
             is_told=receive is context.receive,
         )
-        running = Running(
-            request_id=context.request_id,
-            tenant=context.caller.tenant,
-            path=context.path,
-            started_at=context.started_at,
-        )
+        running = _running(context) if begun is None else begun.running
         services.inflight.add(running)
         known = b""
         try:
-            await body.read_ahead()
+            if begun is None:
+                await body.read_ahead()
+            else:
+                body.take_up(begun.body)
             generates = is_generation(context.path)
-            if generates and body.is_replayable and body.size_bytes <= PARSE_IN_THREAD_BYTES:
+            if begun is not None:
+                known = body.prefix
+            elif generates and body.is_replayable and body.size_bytes <= PARSE_IN_THREAD_BYTES:
                 known = body.prefix
                 running.rids, running.names = find_rids(known)
             elif generates:
@@ -126,8 +129,9 @@ class Front:
                 body,
                 send,
                 running,
+                begun,
             )
-            await exchange.run(read_s=services.now() - context.started_at)
+            await exchange.run(read_s=0.0 if begun else services.now() - context.started_at)
         except RequestAborted as aborted:
             await send_aborted(send, context.path, known, running.rids, aborted)
         finally:
@@ -175,6 +179,15 @@ def _follow_rewrite(context: RequestContext, scope: Scope) -> None:
     context.path, context.path_class = path, path_class
 
 
+def _running(context: RequestContext) -> Running:
+    return Running(
+        request_id=context.request_id,
+        tenant=context.caller.tenant,
+        path=context.path,
+        started_at=context.started_at,
+    )
+
+
 def _relay_request(
     context: RequestContext, scope: Scope, target: bytes, *, generates: bool
 ) -> RelayRequest:
@@ -197,7 +210,7 @@ async def _known_of(body: RequestBody) -> bytes:
     return await trio.to_thread.run_sync(opening, body.prefix)
 
 
-def _target(scope: Scope) -> bytes:
+def forwarded_target(scope: Scope) -> bytes:
     """Path and query as the worker gets them."""
     query: bytes = scope["query_string"]
     path = target_path(scope)

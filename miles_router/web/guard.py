@@ -27,6 +27,7 @@ from miles_router.errors import (
     UpgradeRefused,
     WorkerBroke,
 )
+from miles_router.net.begun import BEGUN_KEY
 from miles_router.net.body import ClientGone
 from miles_router.net.departures import LEFT_KEY
 from miles_router.web.answer import Answer, Unanswered
@@ -36,6 +37,7 @@ from miles_router.web.replies import send_error
 
 if TYPE_CHECKING:
     from miles_router.core.urlrules import Network
+    from miles_router.net.begun import Begun
     from miles_router.net.departures import Departure
     from miles_router.net.services import Services
     from miles_router.web.replies import App, Receive, Scope, Send
@@ -104,10 +106,14 @@ class Guard:
 
     async def _serve(self, scope: Scope, receive: Receive, send: Send) -> None:
         departure: Departure | None = scope.get(LEFT_KEY)
-        answer = Answer(send, _request_id(scope), departure)
+        begun: Begun | None = scope.get(BEGUN_KEY)
+        request_id = request_id_of(scope) or new_request_id()
+        started_at = self._services.now()
+        if begun is not None:
+            request_id, started_at = begun.running.request_id, begun.running.started_at
+        answer = Answer(send, request_id, departure)
         context: RequestContext | None = None
         path_class = PathClass.OTHER
-        started_at = self._services.now()
         try:
             path, path_class = matched(scope)
             caller, is_open_registration = self._admit(scope, path, path_class)
@@ -129,14 +135,26 @@ class Guard:
             if beyond is not None:
                 raise beyond from None  # everything ends: what failed besides has nobody to tell
             await self._fail(scope, answer, raised, context)
-        self._count(path_class, answer, started_at)
+        if answer.status is None:
+            self._services.metrics.client_gone[path_class] += 1
+        else:
+            duration_s = self._services.now() - started_at
+            self.count(path_class, answer.status, request_id, duration_s)
+
+    def caller_of(self, scope: Scope, path: str, path_class: PathClass) -> Caller:
+        """Who asks, by its credentials.
+
+        Raises:
+            Unauthorized, Forbidden: see `core.auth`.
+        """
+        role = role_for(scope["method"], path, path_class)
+        return self._gatekeeper.admit(role, _authorization(scope))
 
     def _admit(self, scope: Scope, path: str, path_class: PathClass) -> tuple[Caller, bool]:
         """The caller, and whether its network let it in where its credentials did not."""
         method = scope["method"]
         try:
-            role = role_for(method, path, path_class)
-            return self._gatekeeper.admit(role, _authorization(scope)), False
+            return self.caller_of(scope, path, path_class), False
         except (Unauthorized, Forbidden):
             client = client_address(scope)
             is_near = client is not None and may_register(client, (client,), self._open_to)
@@ -197,21 +215,18 @@ class Guard:
         path_class = PathClass.OTHER if context is None else context.path_class
         self._services.metrics.cut_answers[path_class] += 1
 
-    def _count(self, path_class: PathClass, answer: Answer, started_at: float) -> None:
+    def count(self, path_class: str, status: int, request_id: str, duration_s: float) -> None:
+        """A request was answered, `duration_s` seconds after it came."""
         metrics = self._services.metrics
-        if answer.status is None:
-            metrics.client_gone[path_class] += 1
-            return
-        metrics.requests[path_class, answer.status] += 1
-        duration_s = self._services.now() - started_at
+        metrics.requests[path_class, status] += 1
         metrics.total.add(duration_s)
         if not self._tells_each:
             return
         self._services.log.debug(
             "request",
-            request_id=answer.request_id,
-            path_class=path_class.value,
-            status=answer.status,
+            request_id=request_id,
+            path_class=str(path_class),
+            status=status,
             duration_s=round(duration_s, 4),
         )
 
@@ -233,11 +248,14 @@ def _authorization(scope: Scope) -> str | None:
     return None if value is None else value.decode("latin-1")
 
 
-def _request_id(scope: Scope) -> str:
-    """The caller's `X-Request-Id` where it is printable and short, else a new one."""
+def request_id_of(scope: Scope) -> str | None:
+    """The caller's `X-Request-Id` where it is printable and short."""
     given = first(scope["headers"], REQUEST_ID_HEADER)
-    if given is not None and _REQUEST_ID.fullmatch(given):
-        return given.decode("ascii")
+    return given.decode("ascii") if given is not None and _REQUEST_ID.fullmatch(given) else None
+
+
+def new_request_id() -> str:
+    """An id for a request that brings none."""
     return f"{_BOOT}{next(_NUMBERS):012x}"
 
 

@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 from miles_router.core.urlrules import parse_worker_url
 from miles_router.core.worker import Worker, WorkerSpec
 from miles_router.errors import WorkerBroke
-from miles_router.net.upstream import MAX_HEAD_BYTES, Connection, request_head
+from miles_router.net.request_bytes import request_head
+from miles_router.net.upstream import MAX_HEAD_BYTES, Connection
 from tests.doubles.memory_net import MemoryStream, memory_connection
 
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello"

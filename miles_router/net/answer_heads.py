@@ -1,0 +1,88 @@
+"""What clients get for the heads that workers send, found out once for all that are alike.
+
+A worker's answers begin alike for a second, but for the length of the body (the date is among the
+headers). One that llhttp has read to its end, and that was framed for a client, is remembered
+without the digits of its length and without the id of its request. This file must not know sockets.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from miles_router.core import headers as header_rules
+from miles_router.core.headers import REQUEST_ID_HEADER
+from miles_router.net.framing import framing_of
+from miles_router.net.plan import Key, cut
+
+if TYPE_CHECKING:
+    from miles_router.net.framing import Framing
+    from miles_router.net.reading import AnswerHead
+
+# A few per worker and second.
+MOST_HEADS = 2048
+# What these say of a length is not their own.
+_NO_BODY = frozenset({204, 304})
+
+
+class ClientHead(msgspec.Struct, frozen=True):
+    """The head of an answer for a client, without its length and the id of its request."""
+
+    status: int
+    before: bytes
+    after: bytes
+
+    def write(self, length: int, request_id: bytes, body: bytes = b"") -> bytes:
+        """The bytes of the head, and of the body."""
+        return b"%b%d%b%b\r\n\r\n%b" % (self.before, length, self.after, request_id, body)
+
+
+class AnswerHeads:
+    """The heads that are remembered."""
+
+    def __init__(self) -> None:
+        self._heads: dict[tuple[str, Key], ClientHead] = {}
+
+    def __len__(self) -> int:
+        return len(self._heads)
+
+    def get(self, worker_id: str, key: Key) -> ClientHead | None:
+        """What a client gets for a head that a worker sent."""
+        return self._heads.get((worker_id, key))
+
+    def frame(self, worker_id: str, head: AnswerHead, request_id: bytes) -> Framing:
+        """How an answer with `head` is written for a client.
+
+        Raises:
+            h11.LocalProtocolError: it is no HTTP.
+        """
+        headers = header_rules.to_client(head.headers, worker_id=worker_id)
+        headers.append((REQUEST_ID_HEADER, request_id))
+        return framing_of({"status": head.status, "headers": headers}, closes=False)
+
+    def learn(self, worker_id: str, raw: bytes, written: bytes, request_id: bytes) -> None:
+        """Remember that `written` is the head for a client of what a worker sent.
+
+        Args:
+            worker_id: of the worker.
+            raw: its whole answer, read to its end by its length, on a connection that goes on.
+            written: the head that was framed for a client.
+            request_id: of the request.
+        """
+        theirs, ours = cut(raw), cut(written)
+        if theirs is None or ours is None:
+            return
+        key, end, length = theirs
+        (before, after), written_end, written_length = ours
+        ending = request_id + b"\r\n\r\n"
+        is_whole = end + length == len(raw) and length == written_length
+        is_head = written_end == len(written) and after.endswith(ending)
+        if not is_whole or not is_head or b"\r\n\r\n" in key[0]:
+            return
+        if len(self._heads) >= MOST_HEADS:
+            self._heads.clear()
+        status = int(written[9:12])
+        if status in _NO_BODY:
+            return
+        self._heads[worker_id, key] = ClientHead(status, before, after[: -len(ending)])

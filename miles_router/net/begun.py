@@ -1,0 +1,245 @@
+"""A request that the express has begun: sent to a worker, and watched without a task.
+
+Its answer is waited for in a callback. One that comes whole is passed on to the client at once, and
+that ends the request. Everything else is for the task of the client's connection: an answer of
+another kind or size, the end of either side, a deadline, an abort. That takes the request up where
+it stands, with the bytes that came so far, and goes on as with any other (`attempt`).
+
+Invariant: the lease is released once: here at the end, or by the task that took the request up.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+import h11
+import msgspec
+
+from miles_router.errors import WorkerFault
+from miles_router.net.plan import MOST_HEAD_BYTES, cut
+
+if TYPE_CHECKING:
+    from miles_router.core.admission import Lease
+    from miles_router.core.inflight import Running
+    from miles_router.net.answer_heads import ClientHead
+    from miles_router.net.express import Express
+    from miles_router.net.lane import Lane
+    from miles_router.net.plan import Plan
+    from miles_router.net.upstream import Connection
+
+# In the scope of a request that is taken up: what was begun.
+BEGUN_KEY = "miles_router.begun"
+READ_BYTES = 262_144
+# Larger answers are passed on as they come: a client that is slow is to slow its worker.
+# One that comes at once is read at once, with its head: what is there is told of only once.
+MOST_ANSWER_BYTES = READ_BYTES - MOST_HEAD_BYTES
+
+
+class Begun(msgspec.Struct, eq=False):
+    """One request, from the moment it has a lease."""
+
+    _express: Express
+    lane: Lane
+    plan: Plan
+    body: bytes
+    lease: Lease
+    running: Running
+    connection: Connection | None  # None: there was none idle
+    sent_at: float
+    unsent: bytes | memoryview = b""  # what of the request the kernel had no room for
+    answered_at: float = 0.0  # when the first bytes of the answer came
+    read_at: float = 0.0  # ... and when its last bytes did
+    own_s: float = 0.0  # from then on, what the router took; 0 while that is not over
+    status: int = 0  # of the answer that is passed on
+    answer_bytes: int = 0  # of its body
+    stopped: Exception | None = None  # why it is to end
+    fault: WorkerFault | None = None  # what is wrong with the answer
+    is_over: bool = False  # or taken up by a task
+    _is_read: bool = False  # llhttp has the answer's bytes
+    _head: ClientHead | None = None
+    _collected: list[bytes] = []  # of an answer whose head is known
+    _missing_bytes: int = 0  # of it
+    _unwritten: bytes | memoryview = b""  # of an answer that has come whole
+
+    # -- the answer -------------------------------------------------------------------------------
+
+    def on_ready(self, _events: int) -> None:
+        """The worker has sent something, or closed the connection."""
+        if self.status:
+            return  # what comes behind an answer is found before the connection is used again
+        connection = self.connection
+        assert connection is not None, "it is what is ready"
+        try:
+            data = os.read(connection.descriptor, READ_BYTES)
+        except BlockingIOError:
+            return
+        except OSError:  # whoever reads next finds the connection's end
+            data = b""
+        now = self.read_at = self._express.now()
+        if not data:
+            self.hand_over()
+            return
+        self.lease.worker.last_bytes_at = now
+        if self._collected:
+            self._collect(data)
+        else:
+            self.answered_at = now
+            self._begin_answer(data, connection)
+
+    def _begin_answer(self, data: bytes, connection: Connection) -> None:
+        known = cut(data)
+        if known is None:
+            self._read_answer(data, connection)
+            return
+        key, end, length = known
+        head = self._express.heads.get(self.lease.worker.id, key)
+        if head is None:
+            self._read_answer(data, connection)
+            return
+        missing_bytes = end + length - len(data)
+        if not missing_bytes:
+            self.answer_bytes = length
+            self._pass_on(head.write(length, self._id, data[end:]), head.status)
+            return
+        self._head = head
+        self._collected = [data]
+        self._missing_bytes = missing_bytes
+        is_timed = self._express.services.settings.idle_timeout_s is not None
+        if missing_bytes < 0 or length > MOST_ANSWER_BYTES or is_timed:
+            self.hand_over()
+
+    def _collect(self, data: bytes) -> None:
+        """The next piece of an answer whose head is known."""
+        self._collected.append(data)
+        self._missing_bytes -= len(data)
+        if self._missing_bytes > 0:
+            return
+        known, head = cut(self._collected[0]), self._head
+        if self._missing_bytes or known is None or head is None:
+            self.hand_over()
+            return
+        _, end, self.answer_bytes = known
+        first, *others = self._collected
+        start = head.write(self.answer_bytes, self._id)
+        self._pass_on(b"".join((start, memoryview(first)[end:], *others)), head.status)
+
+    def _read_answer(self, data: bytes, connection: Connection) -> None:
+        """An answer whose head is new: llhttp reads it."""
+        worker_id = self.lease.worker.id
+        connection.begin(is_head=False)
+        self._is_read = True
+        heads = self._express.heads
+        head, framing = None, None
+        try:
+            connection.take(data)
+            head = connection.whole_head()
+            framing = None if head is None else heads.frame(worker_id, head, self._id)
+        except WorkerFault as fault:
+            self.fault = fault
+        except h11.LocalProtocolError:  # it is no HTTP for a client: told as ever by the task
+            pass
+        if head is None or framing is None or framing.closes:
+            self.hand_over()
+            return
+        start = framing.head
+        body = b"".join(connection.take_chunks())
+        if connection.is_reusable:
+            heads.learn(worker_id, data, start, self._id)
+        self.answer_bytes = len(body)
+        self._pass_on(b"".join((start, *framing.body(body, is_last=True))), head.status)
+
+    @property
+    def _id(self) -> bytes:
+        return self.running.request_id.encode("latin-1")
+
+    # -- the client -------------------------------------------------------------------------------
+
+    def _pass_on(self, answer: bytes, status: int) -> None:
+        """The answer has come whole: write it, and end with its last byte."""
+        self.status = status
+        size_bytes = len(answer)
+        try:
+            sent_bytes = os.write(self.lane.descriptor, answer)
+        except BlockingIOError:
+            sent_bytes = 0
+        except OSError:
+            self.lane.note_hangup()
+            return
+        if sent_bytes == size_bytes:
+            self._express.conclude(self)
+        else:
+            self.own_s = self._express.now() - self.read_at
+            self._unwritten = memoryview(answer)[sent_bytes:]
+
+    def write_on(self) -> None:
+        """The client has room for more."""
+        rest = self._unwritten
+        if not rest:
+            return
+        try:
+            rest = rest[os.write(self.lane.descriptor, rest) :]
+        except BlockingIOError:
+            return
+        except OSError:
+            self.lane.note_hangup()
+            return
+        self._unwritten = rest
+        if not rest:
+            self._express.conclude(self)
+
+    def note_client_left(self) -> None:
+        """The client has closed its side: nothing more is owed to it; may be repeated."""
+        if self.status and not self.is_over:
+            self._express.conclude(self)
+        else:
+            self.hand_over()
+
+    # -- other ends -------------------------------------------------------------------------------
+
+    def stop(self, reason: Exception) -> None:
+        """End it with `reason`, as if that had happened where it waits (see `Running.stop`)."""
+        if self.status:  # a part of the answer is out: only the end of the connection can tell
+            self._express.note_cut(self, reason)
+            self.lane.reset()
+            self.lane.note_hangup()
+        else:
+            self.stopped = reason
+            self.hand_over()
+
+    def hand_over(self) -> None:
+        """Have it taken up by the task of the client's connection; may be repeated.
+
+        Until the task runs, whoever stops the request still does it here.
+        """
+        if self.is_over:
+            return
+        if self.connection is not None:
+            self._hand_over_answer(self.connection)
+        self.is_over = True
+        self._express.forget(self)
+        self.lane.wake()
+
+    def _hand_over_answer(self, connection: Connection) -> None:
+        connection.leave_readiness()
+        if not self._is_read:
+            self._is_read = True
+            connection.begin(is_head=False)
+            try:
+                for piece in self._collected:
+                    connection.take(piece)
+            except WorkerFault as fault:
+                self.fault = fault
+        self._collected = []
+
+    def fail(self) -> None:
+        """See `readiness`."""
+        self.lane.fail()
+
+    def drop(self) -> None:
+        """End it on both sides: the task that could take it up was cancelled."""
+        if self.connection is not None:
+            self.connection.leave_readiness()
+            self.connection.close()
+        self._express.abandon(self)
+        self.lane.reset()
