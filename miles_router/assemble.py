@@ -24,7 +24,6 @@ from miles_router.core.worker import Worker, WorkerSpec
 from miles_router.net.dial import Dialer
 from miles_router.net.idle import IdleConnections
 from miles_router.net.services import Services
-from miles_router.open_cache import open_cache
 
 if TYPE_CHECKING:
     from structlog.typing import FilteringBoundLogger
@@ -73,6 +72,9 @@ def assemble(
             log.info(
                 "token_cache_named", middleware=RADIX_TREE_MIDDLEWARE, stands_for="--token-cache"
             )
+        # numpy and all that works on tokens come with it: 150 ms of CPU that others do not need.
+        from miles_router.open_cache import open_cache  # noqa: PLC0415
+
         cache = open_cache(settings, events=events, log=log, boot_id=boot_id)
     return Services(
         settings=settings,

@@ -85,8 +85,8 @@ class Totals(msgspec.Struct, frozen=True):
     """Sums over everything.
 
     `requests` and `responses` (by status) are all that were answered, polls of screens among them;
-    `relayed` are those that generate, None where that is not known. The lag of the loop is that of
-    the last two minutes.
+    `relayed` are those that workers were asked, None where that is not known. The lag of the loop
+    is that of the last two minutes.
     """
 
     workers: int
@@ -109,7 +109,10 @@ class Totals(msgspec.Struct, frozen=True):
 
 
 class Snapshot(msgspec.Struct, frozen=True):
-    """The whole router at one moment. `url` is where it listens; empty before it does."""
+    """The whole router at one moment. `url` is where it listens; empty before it does.
+
+    `shutdown_grace_s`: what running requests get when it stops; None where that is not known.
+    """
 
     boot_id: str
     version: str
@@ -127,3 +130,4 @@ class Snapshot(msgspec.Struct, frozen=True):
     policy: str = ""
     log_seq: int = 0
     focus: FocusView | None = None
+    shutdown_grace_s: float | None = None

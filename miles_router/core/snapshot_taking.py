@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from miles_router.core.cache_view import view_cache
 from miles_router.core.lifecycle import ROUTABLE, State
-from miles_router.core.request import WORK_CLASSES
+from miles_router.core.request import RELAYED_CLASSES
 from miles_router.core.snapshot import (
     FocusView,
     ProbeView,
@@ -129,7 +129,7 @@ def _total(pool: Pool, admission: Admission, metrics: Metrics, sessions: int) ->
     relayed = 0
     for (path_class, status), count in metrics.requests.items():
         responses[str(status)] = responses.get(str(status), 0) + count
-        if path_class in WORK_CLASSES:
+        if path_class in RELAYED_CLASSES:
             relayed += count
     return Totals(
         workers=len(pool.workers),
@@ -172,6 +172,10 @@ class Parts(Protocol):
         """The name of the policy that chooses workers."""
 
     @property
+    def shutdown_grace_s(self) -> float:
+        """Seconds that running requests get when the router stops."""
+
+    @property
     def token_cache(self) -> CacheParts | None:
         """None where there is none."""
 
@@ -211,6 +215,7 @@ def take_snapshot(
         policy=parts.policy,
         log_seq=parts.log_ring.last_seq,
         focus=None if focus is None else _view_focus(parts, focus, now),
+        shutdown_grace_s=parts.shutdown_grace_s,
     )
 
 

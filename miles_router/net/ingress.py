@@ -56,11 +56,14 @@ class Ingress:
         self.log = log
 
     async def serve_connection(self, stream: trio.SocketStream) -> None:
-        """Serve one connection to its end."""
+        """Serve one connection to its end; never raises what belongs to it alone."""
         if not self._has_lane:
             await GatedServer(self, stream).run()
             return
-        lane = Lane(self, stream)
+        try:
+            lane = Lane(self, stream)
+        except OSError:  # its client has reset it already, and so it has no name
+            return
         handed = await lane.serve()
         if handed is not None:
             await GatedServer(self, stream, lane, handed).run()

@@ -81,6 +81,7 @@ class Action:
 _WORKER = (Scope.WORKERS, Scope.WORKER)
 _REQUEST = (Scope.REQUESTS, Scope.WORKER)
 _TABLES = (Scope.WORKERS, Scope.REQUESTS)
+_DETAILED = (*_TABLES, Scope.EVENTS, Scope.LOG, Scope.WORKER)
 
 ACTIONS: tuple[Action, ...] = (
     Action("help", "question_mark,f1", "Help", "Shows every key and what it does."),
@@ -100,8 +101,10 @@ ACTIONS: tuple[Action, ...] = (
     Action("view_events", "4", "Events", "Shows what happened to the pool, the newest last."),
     Action("view_log", "5,l", "Log", "Shows the router's log, the newest line last."),
     Action("view_totals", "6", "Totals", "Shows sums over all workers, and their plots."),
-    Action("next_view", "tab", "Next view", "Goes to the next view."),
-    Action("previous_view", "shift+tab", "Previous view", "Goes to the view before."),
+    Action(
+        "next_view", "tab", "Next view", "Goes to the next view; in one worker, to its next part."
+    ),
+    Action("previous_view", "shift+tab", "Previous view", "Goes to the view, or part, before."),
     Action("up", "up", "Up", "Moves the cursor up a row.", (Scope.LISTS,)),
     Action("down", "down", "Down", "Moves the cursor down a row.", (Scope.LISTS,)),
     Action("page_up", "pageup", "Page up", "Moves it up a page.", (Scope.LISTS,)),
@@ -130,8 +133,8 @@ ACTIONS: tuple[Action, ...] = (
         "enter",
         "Details",
         "Opens the worker under the cursor, or the one that runs the request under it: its "
-        "history, and its running requests by age.",
-        _TABLES,
+        "history, and its running requests by age. An event or a line of the log is shown whole.",
+        _DETAILED,
     ),
     Action(
         "copy",

@@ -19,6 +19,28 @@ NEEDS_TOKEN = "the admin token is needed: start with --admin-token-file"  # noqa
 WRONG_TOKEN = "the token that was given is not this router's admin token"  # noqa: S105
 
 
+# What breaks below httpx without being turned into an error of its own. The packages are known by
+# name: importing them for their classes would load them before there is a connection.
+_BREAKS = (
+    OSError,
+    EOFError,
+    UnicodeError,
+    httpx.HTTPError,
+    httpx.StreamError,
+    httpx.InvalidURL,
+    httpx.CookieConflict,
+)
+_BELOW_HTTP = frozenset({"anyio", "httpcore", "h11"})
+
+
+def is_break(error: BaseException) -> bool:
+    """Whether the way to the router failed, which is told and tried again; else it is a mistake."""
+    if isinstance(error, _BREAKS):
+        return True
+    package = type(error).__module__.partition(".")[0]
+    return isinstance(error, Exception) and package in _BELOW_HTTP
+
+
 class Trouble(Exception):
     """The router, or what answers in its place, cannot be shown; the message is for the screen."""
 
@@ -165,8 +187,8 @@ def _is_json_object(body: bytes) -> bool:
     return isinstance(value, dict)
 
 
-def trouble_of(url: str, error: httpx.HTTPError | TimeoutError, *, timeout_s: float) -> Trouble:
-    """Why no answer came."""
+def trouble_of(url: str, error: Exception, *, timeout_s: float) -> Trouble:
+    """Why no answer came, where `error` is a break."""
     if isinstance(error, httpx.ConnectError):
         said = str(error)
         # What httpx says where the name was found and every address of it refused.

@@ -20,6 +20,7 @@ from textual.binding import Binding
 from miles_router.tui.actions import ACTIONS, Action, Scope, by_id, why_not
 from miles_router.tui.ascii_filter import AsciiFilter
 from miles_router.tui.availability import NOTHING, Selected
+from miles_router.tui.breakpoints import HEIGHTS, WIDTHS, classes_of
 from miles_router.tui.glyphs import ASCII, UNICODE
 from miles_router.tui.history import History
 from miles_router.tui.keymap import normal_keymap
@@ -76,17 +77,8 @@ class RouterTui(App[int], inherit_bindings=False):
     ENABLE_COMMAND_PALETTE = False  # Textual's own binding for it; the registry has one
     COMMANDS: ClassVar[set[type[Provider] | Callable[[], type[Provider]]]] = {ActionProvider}
     BINDINGS: ClassVar[list[BindingType]] = _bindings()
-    HORIZONTAL_BREAKPOINTS = [  # type: ignore[mutable-override]  # noqa: RUF012  Textual's way
-        (0, "-narrow"),
-        (80, "-medium"),
-        (100, "-wide"),
-        (160, "-very-wide"),
-    ]
-    VERTICAL_BREAKPOINTS = [  # type: ignore[mutable-override]  # noqa: RUF012  Textual's way
-        (0, "-flat"),
-        (14, "-low"),
-        (32, "-high"),
-    ]
+    HORIZONTAL_BREAKPOINTS = WIDTHS  # type: ignore[mutable-override]  # Textual takes None, too
+    VERTICAL_BREAKPOINTS = HEIGHTS  # type: ignore[mutable-override]  # as above
 
     def __init__(
         self,
@@ -122,7 +114,12 @@ class RouterTui(App[int], inherit_bindings=False):
         self.main = MainScreen(cursor_mark=self.glyphs.cursor)
 
     def get_default_screen(self) -> MainScreen:
-        """The screen with the views."""
+        """The screen with the views.
+
+        It has its classes of width and height before its styles are applied: with those that its
+        first resize gives it they would be applied twice, for 30 ms.
+        """
+        self.main.add_class(*classes_of(self.size))
         return self.main
 
     async def on_event(self, event: events.Event) -> None:
@@ -151,9 +148,13 @@ class RouterTui(App[int], inherit_bindings=False):
         if self.user_keys:
             keys = {name: _without_ctrl_c(keys) for name, keys in self.user_keys.items()}
             self.set_keymap({name: keys for name, keys in keys.items() if keys})
-        self.run_worker(self.source.run(), name="source", group="source")
         self.set_rate(self.rate_hz)
-        self.call_after_refresh(self.tick)
+        self.call_after_refresh(self._begin)
+
+    def _begin(self) -> None:
+        """With a screen to see: what a source loads for its first connection takes 0.1 s."""
+        self.run_worker(self.source.run(), name="source", group="source")
+        self.tick()
 
     def set_rate(self, rate_hz: float) -> None:
         """Pull so many times a second, and have the source be as fresh.

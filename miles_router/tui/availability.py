@@ -14,6 +14,8 @@ from miles_router.tui.names import short_url
 from miles_router.tui.source import LinkState
 
 if TYPE_CHECKING:
+    from miles_router.core.events import Event
+    from miles_router.core.log_ring import LogLine
     from miles_router.core.snapshot import RequestView, Snapshot, WorkerView
     from miles_router.tui.actions import Action
     from miles_router.tui.source import Controls, Link
@@ -35,6 +37,8 @@ class Selected:
     worker: WorkerView | None = None
     request: RequestView | None = None
     tenant: str | None = None  # whose namespace of the token cache
+    event: Event | None = None
+    line: LogLine | None = None  # of the log
 
 
 NOTHING = Selected()
@@ -52,19 +56,21 @@ def why_not(
         return _why_no_command(action, snapshot, selected, controls, link)
     if action.id == "reconnect" and link.state in {LinkState.LIVE, LinkState.SILENT}:
         return "the connection is up"
-    if action.id == "details" and _worker_id(selected) is None:
-        if selected.request is not None:
-            return "no worker has this request yet"
-        return "no worker is selected"
+    if action.id == "details":
+        return _why_no_details(selected)
     if action.id == "copy" and selected.worker is None and selected.request is None:
         return "nothing is selected"
     return ""
 
 
-def _worker_id(selected: Selected) -> str | None:
-    if selected.worker is not None:
-        return selected.worker.id
-    return None if selected.request is None else selected.request.worker_id
+def _why_no_details(selected: Selected) -> str:
+    found = (selected.worker, selected.request, selected.event, selected.line)
+    if all(one is None for one in found):
+        return "nothing is selected"
+    is_waiting = selected.request is not None and selected.request.worker_id is None
+    if is_waiting and selected.worker is None:
+        return "no worker has this request yet"
+    return ""
 
 
 def _why_no_command(

@@ -19,18 +19,13 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 import trio
 
+from miles_router.tui.stopped import RouterStopped
+
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
 Started = TypeVar("Started")
 Result = TypeVar("Result")
-
-
-class RouterStopped(Exception):
-    """What was called has ended, or ends before it answers."""
-
-    def __init__(self) -> None:
-        super().__init__("the router has stopped")
 
 
 class Requests(Generic[Started]):

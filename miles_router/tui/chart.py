@@ -44,9 +44,10 @@ def chart(
 ) -> list[str]:
     """`height` lines of `width` cells: `values`, oldest first, from 0 to `top`.
 
-    NaN leaves a gap. `top` None: what is highest, rounded up. With `span_s`, the seconds that
-    `History` was asked for, the last line says how long ago the first column was. Fewer values than
-    cells stand at the right; of more, the newest are shown.
+    NaN leaves a gap; where there is nothing else, there is no scale. `top` None: what is highest,
+    rounded up. With `span_s`, the seconds that `History` was asked for, the last line says how long
+    ago the first column was. Fewer values than cells stand at the right; of more, the newest are
+    shown.
     """
     if width <= 0 or height <= 0:
         return [" " * max(0, width)] * max(0, height)
@@ -60,9 +61,9 @@ def chart(
     for row in range(rows):
         text, axis = "", glyphs.axis
         if row == 0:
-            text, axis = label(scale), glyphs.tick
+            text, axis = label(scale) if known else fmt.UNKNOWN, glyphs.tick
         elif row == rows - 1:
-            text, axis = label(0), glyphs.tick
+            text, axis = label(0) if known else "", glyphs.tick
         plotted = "".join(column[rows - 1 - row] for column in columns)
         head = fmt.fit(text, _LABEL_WIDTH, align="right", glyphs=glyphs) + axis
         lines.append(fmt.fit(head + plotted.rjust(room), width, glyphs=glyphs))

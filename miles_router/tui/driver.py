@@ -43,6 +43,9 @@ class TerminalDriver(LinuxDriver):
         mouse: bool = True,
         size: tuple[int, int] | None = None,
     ) -> None:
+        # Without a size Textual asks standard output, which is a file: it would lay everything out
+        # for 80x25 first, and once more for the terminal.
+        size = size or self.terminal.size()
         with kept(signal.SIGTSTP, signal.SIGCONT):
             super().__init__(app, debug=debug, mouse=mouse, size=size)
         self._file: Any = TerminalFile(self.terminal)

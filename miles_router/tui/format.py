@@ -21,10 +21,12 @@ __all__ = [
     "age",
     "bar",
     "clock",
+    "coarse_age",
     "count",
     "fit",
     "fit_most",
     "meter",
+    "moment",
     "percent",
     "rate",
     "seconds",
@@ -110,6 +112,12 @@ def age(span_s: float | None) -> str:
     return f"{days}d{whole % _DAY_S // _HOUR_S:02}h" if days < 10 else f"{days}d"
 
 
+def coarse_age(span_s: float | None) -> str:
+    """`age` in its largest unit alone: 42s, 3m, 3h, 12d."""
+    exact = age(span_s)
+    return exact[:-3] if len(exact) > 3 else exact
+
+
 def percent(share: float | None) -> str:
     """A part of one in at most five characters: 0%, <0.1%, 3.4%, 73.4%, 100%."""
     if share is None or not math.isfinite(share):
@@ -128,6 +136,14 @@ def clock(unix_s: float, tz: tzinfo | None = None) -> str:
         return f"{datetime.fromtimestamp(unix_s, tz):%H:%M:%S}"
     except (ValueError, OverflowError, OSError):  # an attached router may send any number
         return "--:--:--"
+
+
+def moment(unix_s: float, tz: tzinfo | None = None) -> str:
+    """Day and time of day, 2026-08-06 11:05:41, in `tz`; None: this machine's."""
+    try:
+        return f"{datetime.fromtimestamp(unix_s, tz):%Y-%m-%d %H:%M:%S}"
+    except (ValueError, OverflowError, OSError):
+        return UNKNOWN
 
 
 def fit(

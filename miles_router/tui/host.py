@@ -17,9 +17,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Generic, Literal, Protocol, TypeVar
 
 from miles_router.tui import signals
-from miles_router.tui.bridge import RouterStopped
 from miles_router.tui.descriptors import Descriptors, default_log_path, open_log
 from miles_router.tui.screen_run import ScreenFailed, ScreenRun, report
+from miles_router.tui.stopped import RouterStopped
 from miles_router.tui.watchdog import Watchdog
 
 if TYPE_CHECKING:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import httpx
 
-from miles_router.tui.answers import trouble_of
+from miles_router.tui.answers import is_break, trouble_of
 from miles_router.tui.commands import CommandRefused
 from miles_router.tui.wire import call_for, sentence_for
 
@@ -55,7 +55,9 @@ class HttpControls:
                     headers=headers,
                     timeout=call.timeout_s,
                 )
-        except (httpx.HTTPError, TimeoutError) as error:
+        except Exception as error:  # sorted at once: only a break is a refusal
+            if not is_break(error):
+                raise
             trouble = trouble_of(self.url, error, timeout_s=call.timeout_s)
             is_open = isinstance(error, httpx.ConnectError | httpx.ConnectTimeout)
             rest = "" if is_open else "; it may have been done all the same"

@@ -37,8 +37,6 @@ FIRST_RETRY_S, LAST_RETRY_S = 0.5, 5.0
 # Log lines are fetched for so long after somebody looked at them, and so often.
 LOG_WANTED_S = 3.0
 LOG_INTERVAL_S = 0.5
-# What breaks below httpx, and not by a mistake in here: told, and tried again.
-BREAKS = (OSError, EOFError, UnicodeError, httpx.StreamError, httpx.InvalidURL)
 # How often a caller who is not the admin tries whether it is now.
 DENIED_S = 30.0
 
@@ -110,7 +108,7 @@ class HttpSource:
         """Keep everything fresh until cancelled.
 
         Raises:
-            ExceptionGroup: a task failed by a mistake of its own: by nothing of `BREAKS`.
+            ExceptionGroup: a task failed by a mistake of its own (see `answers.is_break`).
         """
         retry_s = FIRST_RETRY_S
         while True:
@@ -137,7 +135,10 @@ class HttpSource:
                 async with asyncio.TaskGroup() as group:
                     for task in (self._poll, self._follow_events, self._follow_log):
                         group.create_task(task(http))
-            except* BREAKS as group:
+            except ExceptionGroup as group:
+                _, mistakes = group.split(answers.is_break)
+                if mistakes is not None:
+                    raise mistakes from None
                 error = group.exceptions[0]
                 broken = f"the connection to {self.url} broke ({type(error).__name__}: {error})"
             finally:

@@ -11,9 +11,9 @@ import time
 from typing import TYPE_CHECKING, Any, Protocol
 
 from miles_router.tui.asgi_call import NoAnswer, asgi_call
-from miles_router.tui.bridge import RouterStopped
 from miles_router.tui.commands import CommandRefused
 from miles_router.tui.source import Link, LinkState
+from miles_router.tui.stopped import RouterStopped
 from miles_router.tui.wire import call_for, sentence_for
 
 if TYPE_CHECKING:

@@ -43,4 +43,6 @@ def is_partial(snapshot: Snapshot | None) -> bool:
     return snapshot is not None and not snapshot.boot_id
 
 
-NOT_SHOWN = "not shown without the admin token"
+NOT_SHOWN = "needs the admin token: --admin-token-file"
+"""What stands where a caller without that token is told nothing."""
+NO_MATCH = "nothing matches the filter"

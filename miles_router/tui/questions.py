@@ -115,10 +115,10 @@ def _remove(worker: WorkerView, snapshot: Snapshot) -> Question:
     cost = f"{_in_flight(worker.inflight)}."
     cut = f"Remove now cuts {'it' if worker.inflight == 1 else 'them'}: what was generated is lost."
     if worker.is_leaving:
-        waits = "It is being removed already, and goes when they have finished."
+        waits = "It is being removed already, and goes once nothing runs on it."
         return Question(title, _lines(cost, waits, cut), (now, _CANCEL), default=_CANCEL)
     drain = Choice("d", "Drain, then remove", gently)
-    after = "Drain gives it nothing new and removes it when they have finished."
+    after = "Drain gives it nothing new and removes it once nothing runs on it."
     return Question(title, _lines(cost, last, after, cut), (drain, now, _CANCEL), default=drain)
 
 
@@ -134,7 +134,8 @@ def _abort(asked: Abort, snapshot: Snapshot | None) -> Question:
     runs = f"{found.path} of tenant {found.tenant}, {where}, for {fmt.age(found.age_s)}."
     sent = "What it generated is lost."
     if found.bytes_out:
-        sent = f"{counted(found.bytes_out, 'byte')} of its answer were sent; the rest is lost."
+        were = "was" if found.bytes_out == 1 else "were"
+        sent = f"{counted(found.bytes_out, 'byte')} of its answer {were} sent; the rest is lost."
     name = found.rids[0] if len(found.rids) == 1 else asked.request_id
     return _yes_or_no(f"Abort {name}?", _lines(runs, sent), asked)
 
@@ -157,8 +158,15 @@ def _quit(snapshot: Snapshot | None) -> Question | None:
     running = [_in_flight(totals.inflight)] if totals.inflight else []
     waiting = [f"{counted(totals.queued, 'request')} waiting"] if totals.queued else []
     cost = ", ".join((*running, *waiting)) + "."
-    ends = "The router in this process stops: requests may finish within its grace period, the "
-    return _yes_or_no("Quit?", _lines(cost, ends + "rest is cut."), Quit(), key="y,q,ctrl+c")
+    ends = f"The router stops too: what has not finished {_grace(snapshot)} is cut."
+    return _yes_or_no("Quit?", _lines(cost, ends), Quit(), key="y,q,ctrl+c")
+
+
+def _grace(snapshot: Snapshot | None) -> str:
+    grace_s = None if snapshot is None else snapshot.shutdown_grace_s
+    if grace_s is None:
+        return "within its grace period"
+    return f"in {grace_s:g} s" if grace_s else "by then"
 
 
 def _in_flight(count: int) -> str:

@@ -28,7 +28,8 @@ if TYPE_CHECKING:
 # A full collection of Textual's objects stops all threads for 60 to 90 ms; frozen, they are left
 # out, and with these thresholds one is rare.
 GC_THRESHOLDS = (50_000, 20, 100)
-SETTLE_AFTER_S = 0.2
+# Not sooner: it takes 0.1 s, and what the first frames lack would be drawn so much later.
+SETTLE_AFTER_S = 1.0
 # The thread that serves waits for the interpreter's lock several times a request: with 1 ms instead
 # of 5, p99 at 100 requests/s falls from 8.1 to 5.2 ms while a screen is drawn.
 SWITCH_INTERVAL_S = 0.001

@@ -13,11 +13,15 @@ import time
 from collections import deque
 from typing import TYPE_CHECKING, Any
 
+from textual.events import Paste
+
+from miles_router.tui.pasted import one_line
+
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
     from textual.app import App
-    from textual.events import Key, Paste
+    from textual.events import Key
     from textual.message_pump import MessagePump
 
 # A widget that was taken away with a key in its queue gives no word; the next key does not wait
@@ -42,7 +46,9 @@ class Turns:
         return self._since is None
 
     async def take(self, event: Key | Paste) -> None:
-        """Hand `event` on when its turn has come."""
+        """Hand `event` on when its turn has come; of pasted text, what a field can take."""
+        if isinstance(event, Paste):
+            event = Paste(one_line(event.text))
         self._waiting.append(event)
         if self._since is None or time.monotonic() - self._since > LOST_AFTER_S:
             await self._next()

@@ -18,7 +18,7 @@ from miles_router.core.cache_view import view_cache, view_namespace
 from miles_router.core.headers import session_of
 from miles_router.core.radix.run import UnfitRun
 from miles_router.core.trajectory.reading import Missing, Reading, read_text, with_rest
-from miles_router.errors import BadRequest, TokenCacheOff, TrajectoryEvicted, TrajectoryNotFound
+from miles_router.errors import BadRequest, TrajectoryEvicted, TrajectoryNotFound
 from miles_router.net.tokenizing import tokenize
 from miles_router.web.caller import RequestContext, context_of
 from miles_router.web.own import json_reply
@@ -47,26 +47,23 @@ class Retrieval(msgspec.Struct, frozen=True):
 _RETRIEVAL = msgspec.json.Decoder(Retrieval)
 
 
-def make_tokens(services: Services) -> Blueprint:
+def make_tokens(services: Services, cache: TokenCache) -> Blueprint:
     """The routes `/retrieve_from_text`, `/cache/gc`, `/cache/stats`."""
     routes = Blueprint("tokens", __name__)
 
     @routes.post("/retrieve_from_text")
     async def retrieve_from_text() -> Response:
-        cache = cache_of(services)
         asked = await _read_retrieval(cache, await request.get_data())
         return await _retrieve(services, cache, asked)
 
     @routes.post("/cache/gc")
     async def collect() -> Response:
-        cache = cache_of(services)
         removed = await cache.sweep()
         view = view_cache(cache, trio.current_time())
         return json_reply({"status": "success", "removed_turns": removed, "cache": view})
 
     @routes.get("/cache/stats")
     async def stats() -> Response:
-        cache = cache_of(services)
         caller = caller_context().caller
         own = view_namespace(cache.store, caller.tenant)
         value: dict[str, Any] = {"tenant": caller.tenant, "namespace": own}
@@ -75,13 +72,6 @@ def make_tokens(services: Services) -> Blueprint:
         return json_reply(value)
 
     return routes
-
-
-def cache_of(services: Services) -> TokenCache:
-    """The token cache; raises TokenCacheOff where there is none."""
-    if services.token_cache is None:
-        raise TokenCacheOff("the token cache is off: start the router with --token-cache")
-    return services.token_cache
 
 
 def caller_context() -> RequestContext:

@@ -22,25 +22,23 @@ from miles_router.web.readings import (
     experts_of,
     reading_fields,
 )
-from miles_router.web.tokens import cache_of, caller_context
+from miles_router.web.tokens import caller_context
 
 if TYPE_CHECKING:
     from miles_router.core.trajectory.namespace import Namespace
     from miles_router.core.trajectory.trajectory import Trajectory
-    from miles_router.net.services import Services
     from miles_router.net.token_cache import TokenCache
 
 DEFAULT_PAGE, LARGEST_PAGE = 100, 1000
 SAFETENSORS = "application/octet-stream"
 
 
-def make_trajectories(services: Services) -> Blueprint:
+def make_trajectories(cache: TokenCache) -> Blueprint:
     """The routes under `/trajectories`."""
     routes = Blueprint("trajectories", __name__)
 
     @routes.get("/trajectories")
     async def list_trajectories() -> Response:
-        cache = cache_of(services)
         namespace = cache.store.namespace(_tenant())
         listed = [] if namespace is None else _page(namespace)
         views = [_view(cache, one) for one in listed[: _limit()]]
@@ -50,21 +48,18 @@ def make_trajectories(services: Services) -> Blueprint:
 
     @routes.get("/trajectories/<identity>")
     async def read_trajectory(identity: str) -> Response:
-        cache = cache_of(services)
         trajectory = _find(cache, identity)
         wants_tensors = request.accept_mimetypes.best == SAFETENSORS
         return await (_tensors if wants_tensors else _fields)(cache, trajectory)
 
     @routes.delete("/trajectories")
     async def delete_all() -> Response:
-        cache = cache_of(services)
         namespace = cache.store.namespace(_tenant())
         listed = [] if namespace is None else list(namespace.trajectories.values())
         return await _delete(cache, listed)
 
     @routes.delete("/trajectories/<identity>")
     async def delete_one(identity: str) -> Response:
-        cache = cache_of(services)
         return await _delete(cache, [_find(cache, identity)])
 
     return routes

@@ -1,10 +1,12 @@
 """What the terminal UI costs the router: `python -m tests.bench.terminal_ui [--json PATH]`.
 
-Each round runs a headless router, one with the UI in its process and one with the UI attached from
-another process, with the same 64 workers and the same load, one after the other; ratios are of the
-same round, medians over the rounds. The UI is on a pseudo terminal of 120x40 that is read all the
-time. A measurement during which others took more than a quarter of the machine is made again, a few
-times; how much they took is told. Nothing here fails a build: machines differ.
+A round is a headless router, one with the UI in its process and one with the UI attached from
+another process, with the same 64 workers. They take turns of a few seconds under the same load,
+while the other two are stopped (SIGSTOP): a machine is hardly ever the same for a minute. Ratios
+and differences are of neighbouring turns, figures are medians over all turns. The UI is on a pseudo
+terminal of 120x40 that is read all the time. A measurement during which others took more than a
+quarter of the machine is made again, a few times; how much they took is told. Nothing here fails a
+build: machines differ.
 """
 
 from __future__ import annotations
@@ -12,12 +14,12 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import statistics
+import signal
 import subprocess
 import sys
 import tempfile
 import time
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -27,6 +29,7 @@ import httptools
 import trio
 
 from miles_router.sim import SimSettings, running_sim
+from tests.bench.measuring import Quiet, cpu_s, environment, port_in, quantile, show, spread
 from tests.doubles.pseudo_terminal import on_terminal
 
 if TYPE_CHECKING:
@@ -39,6 +42,8 @@ CONNECTIONS = 16
 PACED_HZ = 100
 FOREIGN_SHARE = 0.25
 TRIES = 4
+# After a stop: the UI draws everything anew, and what was due meanwhile is done.
+WAKE_S = 1.0
 MODES = ("headless", "embedded", "attached")
 BODY = json.dumps({"text": "hello", "sampling_params": {"max_new_tokens": 1}}).encode()
 REQUEST = (
@@ -49,7 +54,7 @@ REQUEST = (
 
 @dataclass(slots=True)
 class Figures:
-    """Of one router in one round. Seconds, and requests per second.
+    """Of one router in one turn. Seconds, and requests per second.
 
     `cpu_share`: CPU of the router with its UI, or of an attached UI, in cores, while requests come
     at `PACED_HZ`. `foreign_share`: of the machine, the most that others took in a measurement.
@@ -61,10 +66,6 @@ class Figures:
     paced_p99_s: float = 0.0
     cpu_share: float = 0.0
     foreign_share: float = 0.0
-
-
-def show(what: str, figure: str, bound: str) -> None:
-    print(f"{what:<58} {figure:>34}   bound {bound}", flush=True)
 
 
 async def answer(stream: trio.SocketStream) -> None:
@@ -114,35 +115,6 @@ async def pace(port: int, seconds: float) -> tuple[float, float]:
     return quantile(times, 0.5), quantile(times, 0.99)
 
 
-def quantile(values: list[float], share: float) -> float:
-    return sorted(values)[min(len(values) - 1, int(len(values) * share))]
-
-
-def cpu_s(pid: int) -> float:
-    """CPU seconds of a process so far."""
-    fields = Path(f"/proc/{pid}/stat").read_text(encoding="ascii").rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
-
-
-class Quiet:
-    """How much of the machine was taken by others since this was made."""
-
-    def __init__(self, pids: list[int]) -> None:
-        self._pids = [os.getpid(), *pids]
-        self._before = self._read()
-
-    def _read(self) -> tuple[float, float, float]:
-        words = Path("/proc/stat").read_text(encoding="ascii").split()[1:9]
-        ticks = [int(word) / os.sysconf("SC_CLK_TCK") for word in words]
-        return sum(ticks), sum(ticks) - ticks[3] - ticks[4], sum(map(cpu_s, self._pids))
-
-    def foreign_share(self) -> float:
-        total, busy, own = (
-            after - before for after, before in zip(self._read(), self._before, strict=True)
-        )
-        return max(0.0, busy - own) / total
-
-
 async def quietly(
     work: Callable[[], Awaitable[tuple[float, float]]], pids: list[int]
 ) -> tuple[tuple[float, float], float]:
@@ -156,20 +128,6 @@ async def quietly(
             break
     share, found = min(tries)
     return found, share
-
-
-def environment() -> dict[str, str]:
-    """With compiled modules kept, as where the router is installed."""
-    env = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
-    return {**env, "PYTHONPYCACHEPREFIX": str(Path(tempfile.gettempdir()) / "bench-pycache")}
-
-
-def port_in(log: Path) -> int | None:
-    """Where the router of this log listens, once it does."""
-    for line in log.read_text(encoding="utf-8").splitlines() if log.exists() else ():
-        if '"event": "listening"' in line:
-            return int(json.loads(line)["url"].rpartition(":")[2])
-    return None
 
 
 async def until_listening(log: Path) -> int:
@@ -190,9 +148,21 @@ def command(*words: str) -> list[str]:
     return [sys.executable, "-m", "miles_router", *words]
 
 
+@dataclass(frozen=True, slots=True)
+class Running:
+    """A router and its processes; the last one has the UI, if any."""
+
+    port: int
+    pids: list[int]
+
+    def send(self, number: signal.Signals) -> None:
+        for pid in self.pids:
+            os.kill(pid, number)
+
+
 @asynccontextmanager
-async def router(mode: str, urls: list[str], scratch: Path) -> AsyncIterator[tuple[int, list[int]]]:
-    """Port of a router with these workers, and its processes; the last one has the UI, if any."""
+async def router(mode: str, urls: list[str], scratch: Path) -> AsyncIterator[Running]:
+    """A router with these workers."""
     log = scratch / f"{mode}-{time.monotonic_ns()}.log"
     flags = ["--port", "0", "--log-format", "json", "--health-interval-s", "60"]
     for url in urls:
@@ -202,22 +172,22 @@ async def router(mode: str, urls: list[str], scratch: Path) -> AsyncIterator[tup
         async with run as terminal:
             port = await until_listening(log)
             await painted(terminal)
-            yield port, [terminal.process.pid]
+            yield Running(port, [terminal.process.pid])
         return
     process = start_headless(flags, log)
     try:
         port = await until_listening(log)
         if mode == "headless":
-            yield port, [process.pid]
+            yield Running(port, [process.pid])
             return
         attach = command("tui", "--attach", f"http://127.0.0.1:{port}")
         attach += ["--log-file", str(scratch / "attached.log")]
         async with on_terminal(*attach, env=environment()) as terminal:
             await painted(terminal)
-            yield port, [process.pid, terminal.process.pid]
+            yield Running(port, [process.pid, terminal.process.pid])
     finally:
-        process.terminate()
-        await trio.to_thread.run_sync(process.wait)
+        process.kill()
+        process.wait()
 
 
 async def painted(terminal: PseudoTerminal) -> None:
@@ -226,21 +196,41 @@ async def painted(terminal: PseudoTerminal) -> None:
     terminal.is_understood = False
 
 
-async def measure(mode: str, urls: list[str], seconds: float, scratch: Path) -> Figures:
-    async with router(mode, urls, scratch) as (port, pids):
-        await trio.sleep(2)  # all workers are probed, the collector has settled
-        await saturate(port, 1)
-        (rate, p99), foreign = await quietly(lambda: saturate(port, seconds), pids)
-        figures = Figures(saturated_hz=rate, saturated_p99_s=p99, foreign_share=foreign)
+async def measure(running: Running, seconds: float) -> Figures:
+    """One turn; the router is stopped before and afterwards."""
+    port, pids = running.port, running.pids
+    running.send(signal.SIGCONT)
+    await trio.sleep(WAKE_S)
+    (rate, p99), foreign = await quietly(lambda: saturate(port, seconds), pids)
+    figures = Figures(saturated_hz=rate, saturated_p99_s=p99, foreign_share=foreign)
 
-        async def paced() -> tuple[float, float]:
-            before, began = cpu_s(pids[-1]), time.monotonic()
-            figures.paced_p50_s, p99 = await pace(port, seconds)
-            return p99, (cpu_s(pids[-1]) - before) / (time.monotonic() - began)
+    async def paced() -> tuple[float, float]:
+        before, began = cpu_s(pids[-1]), time.monotonic()
+        figures.paced_p50_s, p99 = await pace(port, 2 * seconds)
+        return p99, (cpu_s(pids[-1]) - before) / (time.monotonic() - began)
 
-        (figures.paced_p99_s, figures.cpu_share), foreign = await quietly(paced, pids)
-        figures.foreign_share = max(figures.foreign_share, foreign)
+    (figures.paced_p99_s, figures.cpu_share), foreign = await quietly(paced, pids)
+    figures.foreign_share = max(figures.foreign_share, foreign)
+    running.send(signal.SIGSTOP)
     return figures
+
+
+async def one_round(
+    urls: list[str], scratch: Path, turns: int, seconds: float, found: dict[str, list[Figures]]
+) -> None:
+    async with AsyncExitStack() as stack:
+        all_running: dict[str, Running] = {}
+        for mode in MODES:
+            running = await stack.enter_async_context(router(mode, urls, scratch))
+            await trio.sleep(2)  # all workers are probed, the collector has settled
+            await saturate(running.port, 1)
+            running.send(signal.SIGSTOP)
+            all_running[mode] = running
+        for number in range(turns):
+            for mode in MODES if number % 2 == 0 else reversed(MODES):
+                found[mode].append(await measure(all_running[mode], seconds))
+        for running in all_running.values():
+            running.send(signal.SIGCONT)
 
 
 async def first_paint(scratch: Path) -> tuple[float, float]:
@@ -255,20 +245,19 @@ async def first_paint(scratch: Path) -> tuple[float, float]:
     return took, cpu
 
 
-async def run(rounds: int, seconds: float, path: Path | None) -> None:
+async def run(rounds: int, turns: int, seconds: float, path: Path | None) -> None:
     found: dict[str, list[Figures]] = {mode: [] for mode in MODES}
     with tempfile.TemporaryDirectory() as name:
         scratch = Path(name)
-        paints = [await first_paint(scratch) for _ in range(rounds + 1)][1:]
+        paints = [await first_paint(scratch) for _ in range(2 * rounds + 1)][1:]
         # One worker under 64 names: what is measured is the router, and its screen.
         async with running_sim(SimSettings(host="0.0.0.0", tokens_per_s=100_000)) as sim:
             port = sim.url.rpartition(":")[2]
             urls = [
                 f"http://127.0.{number // 200}.{number % 200 + 1}:{port}" for number in range(64)
             ]
-            for number in range(rounds):
-                for mode in MODES if number % 2 == 0 else reversed(MODES):
-                    found[mode].append(await measure(mode, urls, seconds, scratch))
+            for _ in range(rounds):
+                await one_round(urls, scratch, turns, seconds, found)
     report(found, paints)
     if path is not None:
         kept: dict[str, Any] = {mode: list(map(fields, found[mode])) for mode in MODES}
@@ -319,18 +308,14 @@ def report(found: dict[str, list[Figures]], paints: list[tuple[float, float]]) -
     show("  CPU time of it", spread(list(cpu), "s"), "-")
 
 
-def spread(values: list[float], unit: str) -> str:
-    middle = statistics.median(values)
-    return f"{middle:.2f} {unit} [{min(values):.2f}-{max(values):.2f}]"
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--seconds", type=float, default=5.0, help="of each measurement")
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--turns", type=int, default=6, help="of each router in a round")
+    parser.add_argument("--seconds", type=float, default=2.0, help="at saturation, in each turn")
     parser.add_argument("--json", type=Path, help="file for the figures of all rounds")
     chosen = parser.parse_args()
-    trio.run(partial(run, chosen.rounds, chosen.seconds, chosen.json))
+    trio.run(partial(run, chosen.rounds, chosen.turns, chosen.seconds, chosen.json))
 
 
 if __name__ == "__main__":

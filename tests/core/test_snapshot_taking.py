@@ -13,6 +13,7 @@ from miles_router.core.inflight import InflightTable, Running
 from miles_router.core.lifecycle import State
 from miles_router.core.log_ring import LogRing
 from miles_router.core.metrics import Metrics
+from miles_router.core.request import classify
 from miles_router.core.snapshot import (
     FocusView,
     ProbeView,
@@ -53,6 +54,7 @@ class Parts:
     boot_id: str = "b1"
     url: str = "http://127.0.0.1:30000"
     policy: str = "least_inflight"
+    shutdown_grace_s: float = 30.0
     started_at: float = 90.0
     is_stopping: bool = False
     token_cache: CacheParts | None = None
@@ -317,8 +319,33 @@ def test_the_totals() -> None:
         loop_lag_p99_s=0.0001,
         overhead_p50_s=0.0002,
         overhead_p99_s=0.005,
-        relayed=8,
+        relayed=10,
     )
+
+
+@pytest.mark.parametrize(
+    ("path", "relayed"),
+    [
+        ("/generate", 1),
+        ("/v1/embeddings", 1),
+        ("/classify", 1),
+        ("/v1/score", 1),
+        ("/v1/rerank", 1),
+        ("/a/route/of/a/newer/engine", 1),
+        ("/snapshot", 0),
+        ("/pause_generation", 0),
+    ],
+)
+def test_every_relayed_request_counts_whatever_its_path(path: str, relayed: int) -> None:
+    parts = parts_of(Rig())
+    parts.metrics.requests[classify(path), 200] += 1
+    assert taken(parts).totals.relayed == relayed
+
+
+def test_it_says_how_long_running_requests_get_at_the_end() -> None:
+    parts = parts_of(Rig())
+    parts.shutdown_grace_s = 12.5
+    assert taken(parts).shutdown_grace_s == 12.5
 
 
 def test_the_newest_weight_versions_are_shown_oldest_first() -> None:

@@ -145,10 +145,10 @@ class WorkerDouble:
     def connect(self) -> MemoryStream:
         near, far = memory_connection(self.capacity_bytes)
         self.streams.append(near)
-        self._nursery.start_soon(self._serve, far)
+        self._nursery.start_soon(self.serve, far)
         return near
 
-    async def _serve(self, stream: MemoryStream) -> None:
+    async def serve(self, stream: MemoryStream) -> None:
         peer = Peer(stream)
         try:
             while not stream.is_closed and (seen := await peer.read_head()) is not None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import socket
+import struct
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -209,6 +211,21 @@ async def test_an_app_that_fails_does_not_end_the_listener(served: Served) -> No
             await client.stream.send_all(request)
             assert (await client.receive()).status == status
             await client.stream.aclose()
+
+
+@pytest.mark.loopback
+async def test_a_client_that_resets_before_it_is_accepted_does_not_end_the_listener(
+    served: Served,
+) -> None:
+    async with listening(served) as port:
+        for _ in range(20):  # without a pause, in which the listener would take them
+            early = socket.create_connection(("127.0.0.1", port))
+            early.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            early.close()
+        client = await connect(port)
+        await client.stream.send_all(GET)
+        assert (await client.receive()).status == 200
+        await client.stream.aclose()
 
 
 @pytest.mark.loopback

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+import sys
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
@@ -12,7 +13,7 @@ import trio
 from miles_router.sim import running_sim
 from tests.doubles.pseudo_terminal import on_terminal
 from tests.system.rig import QUICK_HEALTH, serving
-from tests.system.tui_rig import TUI
+from tests.system.tui_rig import BROKEN, TUI, tells_what_is_loaded
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -110,3 +111,21 @@ async def test_the_admin_token_opens_what_is_closed(tmp_path: Path) -> None:
             assert await terminal.exit_code() == 0
         router.terminate()
         assert await router.exit_code() == 0
+
+
+async def test_nothing_of_a_router_is_loaded_and_no_client_before_the_first_frame(
+    tmp_path: Path,
+) -> None:
+    router_parts = {
+        "miles_router.app", "miles_router.net", "miles_router.web", "miles_router.tui.bridge",
+        "numpy", "quart", "hypercorn", "structlog", "prometheus_client", "httptools",
+    }  # fmt: skip
+    heavy = tells_what_is_loaded(router_parts | {"trio", "httpcore"})
+    async with serving() as router:
+        command = (sys.executable, "-c", BROKEN, heavy, "tui", "--attach", router.url)
+        async with on_terminal(*command, "--log-file", str(tmp_path / "log")) as terminal:
+            await terminal.until("● live")
+            terminal.press("q")
+            assert await terminal.exit_code() == 0
+            # The HTTP client has trio in it, whatever it runs on.
+            assert "LOADED first [] at the end ['httpcore', 'trio']" in terminal.after

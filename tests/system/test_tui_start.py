@@ -12,7 +12,7 @@ import trio
 from miles_router.sim.tokenizer import tokenizer_dir
 from tests.doubles.pseudo_terminal import ALTERNATE, ROOT, on_terminal
 from tests.system.test_process import run_serve
-from tests.system.tui_rig import TUI, on_tui
+from tests.system.tui_rig import TUI, on_tui, tells_what_is_loaded
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -121,15 +121,12 @@ async def test_a_tokenizer_is_loaded_before_the_screen_and_a_line_says_so(tmp_pa
         assert await tui.terminal.exit_code() == 0
 
 
-async def test_without_a_token_cache_no_tokenizer_library_is_loaded(tmp_path: Path) -> None:
-    mistake = """
-import atexit, sys
-atexit.register(lambda: sys.stderr.write(f"LOADED {'transformers' in sys.modules}\\n"))
-"""
-    async with on_tui(tmp_path / "log", mistake=mistake) as tui:
+async def test_without_a_token_cache_nothing_that_works_on_tokens_is_loaded(tmp_path: Path) -> None:
+    heavy = ("numpy", "transformers", "tokenizers", "safetensors", "miles_router.core.radix")
+    async with on_tui(tmp_path / "log", mistake=tells_what_is_loaded(heavy)) as tui:
         tui.terminal.press("q")
         assert await tui.terminal.exit_code() == 0
-        assert "LOADED False" in tui.terminal.after
+        assert "LOADED first [] at the end []" in tui.terminal.after
 
 
 async def test_a_standard_error_that_is_no_terminal_gets_the_log(tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ from tests.doubles.pseudo_terminal import on_terminal
 from tests.system.rig import Connecting, eventually
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Collection
     from pathlib import Path
 
     from tests.doubles.pseudo_terminal import PseudoTerminal
@@ -21,8 +21,21 @@ if TYPE_CHECKING:
 
 TUI = (sys.executable, "-m", "miles_router", "tui")
 QUICK_HEALTH = ("--health-interval-s", "0.3", "--health-timeout-s", "1")
-# Runs the command line with a mistake in it, which its first argument puts there.
-_BROKEN = "import sys; from miles_router.cli import main; exec(sys.argv.pop(1)); sys.exit(main())"
+# Runs the command line with a mistake in it, or with an ear, which its first argument puts there.
+BROKEN = "import sys; from miles_router.cli import main; exec(sys.argv.pop(1)); sys.exit(main())"
+_TELLS_WHAT_IS_LOADED = """
+import atexit, sys
+from miles_router.tui.screen_run import ScreenRun
+first, drawn = set(), ScreenRun._drawn
+def note(run):
+    first.update(sys.modules)
+    drawn(run)
+ScreenRun._drawn = note
+def tell():
+    last = set(sys.modules)
+    sys.stderr.write(f"LOADED first {sorted(heavy & first)} at the end {sorted(heavy & last)}\\n")
+atexit.register(tell)
+"""
 SCREEN_CRASHES = """
 from miles_router.tui.screens.deeds import Deeds
 def fail(self):
@@ -82,6 +95,11 @@ class Tui:
         await eventually(is_there)
 
 
+def tells_what_is_loaded(heavy: Collection[str]) -> str:
+    """A program whose last line says which of these modules it had loaded, and when."""
+    return f"heavy = {set(heavy)!r}\n{_TELLS_WHAT_IS_LOADED}"
+
+
 @asynccontextmanager
 async def on_tui(
     log_path: Path,
@@ -92,7 +110,7 @@ async def on_tui(
     env: dict[str, str] | None = None,
 ) -> AsyncIterator[Tui]:
     """A `tui` that has painted its first screen."""
-    command = [sys.executable, "-c", _BROKEN, mistake, "tui"] if mistake else [*TUI]
+    command = [sys.executable, "-c", BROKEN, mistake, "tui"] if mistake else [*TUI]
     command += ["--port", "0", "--log-format", "json", "--log-file", str(log_path)]
     for url in workers:
         command += ["--worker", url]

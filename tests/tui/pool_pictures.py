@@ -160,6 +160,7 @@ def events(workers: tuple[WorkerView, ...]) -> tuple[Event, ...]:
             kind=kind,
             message=message,
             worker_id=worker_id,
+            url=next((one.url for one in workers if one.id == worker_id), None),
             from_state=from_state,
             to_state=to_state,
         )
@@ -243,5 +244,6 @@ def picture(
         url=URL,
         policy="cache_aware",
         log_seq=5,
+        shutdown_grace_s=30.0,
         focus=None if focus is None else FocusView(worker_id=focus, requests=own),
     )

@@ -28,7 +28,7 @@ def test_fields_of_newer_routers_are_passed_over_and_those_of_older_ones_not_mis
     fields = msgspec.json.decode(msgspec.json.encode(PICTURE))
     fields["mood"] = "sunny"
     fields["workers"][0]["colour"] = "red"
-    for missing in ("url", "policy", "log_seq", "focus"):
+    for missing in ("url", "policy", "log_seq", "focus", "shutdown_grace_s"):
         del fields[missing]
     found = read_snapshot(URL, 200, msgspec.json.encode(fields))
     assert found.workers == PICTURE.workers

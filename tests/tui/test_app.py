@@ -196,6 +196,37 @@ async def test_a_wrong_filter_says_so_in_its_place_and_the_old_one_stays() -> No
 
 
 @tui_test
+async def test_a_filter_that_is_being_typed_stays_with_its_view() -> None:
+    async with driven() as one:
+        await one.press("slash", *"10.0.0.13", "tab")
+        assert one.app.main.active == "requests"
+        assert not one.app.main.filter_bar.display
+        assert one.app.main.view.filter_text == ""
+        await one.press("slash", *"age:>1s", "shift+tab")
+        assert one.app.main.view.filter_text == "10.0.0.13"
+        assert "workers 1 of 14" in one.text
+        await one.press("2")
+        assert one.app.main.view.filter_text == "age:>1s"
+        await one.press("1", "slash", *" err:", "tab")  # no filter yet
+        await one.press("1")
+        assert one.app.main.view.filter_text == "10.0.0.13"
+        await one.press("slash")
+        assert "10.0.0.13 err:" in one.text.splitlines()[-2]
+        await one.press("escape")
+        assert one.app.main.view.filter_text == "10.0.0.13"
+        await one.press("slash")
+        assert "err:" not in one.text.splitlines()[-2]
+
+
+@tui_test
+async def test_a_filter_taken_back_elsewhere_is_not_typed_on() -> None:
+    async with driven() as one:
+        await one.press("slash", *"sta", "tab", "1", "escape", "slash")
+        assert one.app.main.view.filter_text == ""
+        assert "sta" not in one.text.splitlines()[-2].split()
+
+
+@tui_test
 async def test_the_cursor_stays_on_its_worker() -> None:
     async with driven() as one:
         await one.press("down", "down")

@@ -67,11 +67,11 @@ def test_looking_needs_no_right_and_no_link(action: object) -> None:
 
 
 def test_what_needs_something_under_the_cursor() -> None:
-    for name in ("drain", "undrain", "quarantine", "release", "probe", "remove", "details"):
+    for name in ("drain", "undrain", "quarantine", "release", "probe", "remove"):
         assert reason(name) == "no worker is selected"
     assert reason("abort") == "no request is selected"
     assert reason("clear") == "no tenant is selected"
-    assert reason("copy") == "nothing is selected"
+    assert reason("copy") == reason("details") == "nothing is selected"
     assert reason("add") == ""
     assert reason("sweep") == ""
 

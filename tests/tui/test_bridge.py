@@ -12,7 +12,8 @@ import pytest
 import trio
 import trio.lowlevel
 
-from miles_router.tui.bridge import RouterStopped, TrioThread
+from miles_router.tui.bridge import TrioThread
+from miles_router.tui.stopped import RouterStopped
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterator

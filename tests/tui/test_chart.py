@@ -24,6 +24,11 @@ def test_a_chart_has_an_axis_with_its_maximum_and_its_span() -> None:
     ]
 
 
+def test_what_nobody_knows_has_no_scale() -> None:
+    assert chart([NAN] * 3, 14, 3) == ["     -┤       ", "      │       ", "      ┤       "]
+    assert chart([], 14, 2) == ["     -┤       ", "      ┤       "]
+
+
 def test_with_room_the_axis_says_how_long_ago() -> None:
     assert chart([1] * 20, 27, 3, span_s=120)[-1] == "       2m00s ago        now"
 

@@ -22,6 +22,7 @@ from miles_router.tui.commands import (
     Sweep,
     Undrain,
 )
+from miles_router.tui.screens.entry import EntryScreen
 from miles_router.tui.screens.helping import HelpScreen
 from miles_router.tui.screens.questioning import QuestionScreen
 from miles_router.tui.screens.worker import WorkerScreen
@@ -111,6 +112,12 @@ async def _(one: Driven, key: str) -> None:
         await one.press(key)
         seen.append(one.app.main.active)
     assert seen == ["requests", "cache", "events", "log", "totals", "workers"]
+    await one.press("home", "enter")
+    seen = []
+    for _ in range(3):
+        await one.press(key)
+        seen.append(str(one.app.screen.focused and one.app.screen.focused.id))
+    assert seen == ["worker-fields", "worker-events", "worker-requests"]
 
 
 @does("previous_view")
@@ -256,6 +263,10 @@ async def _(one: Driven, key: str) -> None:
     await one.press("escape", "2", "home", key)
     assert isinstance(one.app.screen, WorkerScreen)
     assert one.source.focused == one.source.snapshot.requests[0].worker_id
+    for view, title in (("4", "Event"), ("5", "Line of the log")):
+        await one.press("escape", view, key)
+        assert isinstance(one.app.screen, EntryScreen)
+        assert title in one.text
 
 
 @does("copy")
@@ -291,6 +302,8 @@ async def _(one: Driven, key: str) -> None:
     assert "the port is missing" in one.text
     await one.press(*":30000", "enter")
     assert one.source.controls.performed == [Add("http://10.1.2.3:30000")]
+    assert one.app.screen is one.app.main
+    assert one.toasts[-1] == "done: add"
 
 
 @does("abort")

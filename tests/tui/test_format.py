@@ -103,6 +103,14 @@ def test_age(span_s: float | None, text: str) -> None:
 
 
 @pytest.mark.parametrize(
+    ("span_s", "text"),
+    [(None, "-"), (9, "9s"), (59, "59s"), (75, "1m"), (3599, "59m"), (86_399, "23h"), (1e6, "11d")],
+)
+def test_coarse_age(span_s: float | None, text: str) -> None:
+    assert fmt.coarse_age(span_s) == text
+
+
+@pytest.mark.parametrize(
     ("share", "text"),
     [(None, "-"), (0, "0%"), (0.0001, "<0.1%"), (0.734, "73.4%"), (0.9999, "100%"), (1, "100%")],
 )

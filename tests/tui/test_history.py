@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import math
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -42,7 +43,7 @@ def test_before_anything_nothing_is_known() -> None:
     [
         ([(0.0, 7)], None),  # one look says nothing about a rate
         ([(0.0, 7), (1.0, 17)], 10),
-        ([(0.0, 7), (0.2, 7), (0.4, 8)], 2.5),
+        ([(0.0, 7), (0.2, 7), (1.25, 12)], 4),
         ([(0.0, 0), (1.0, 10), (9.0, 10)], 0),  # eight seconds without any
         ([(0.0, 0), (42.0, 420)], 10),  # a link that was lost: spread over the time
         ([(0.0, 100), (1.0, 3), (2.0, 5)], 1),  # it fell: counted from there
@@ -59,6 +60,21 @@ def test_a_rate_is_over_the_last_seconds() -> None:
     history = fed(*[(second, 100 * min(second, 10)) for second in range(11 + RATE_SPAN_S)])
     assert history.rate("w0") == 0
     assert max(known(history.throughput())) == 100
+
+
+def test_rates_move_once_a_second_and_not_all_at_once() -> None:
+    history = History()
+    names = [f"w{n}" for n in range(10)]
+    moved: list[set[str]] = []
+    shown: dict[str, float | None] = {}
+    for tick in range(40):
+        views = [a_worker(name, served=tick * tick) for name in names]
+        history.take(a_snapshot(views), 100.01 + tick / 5)
+        fresh = {name: history.rate(name) for name in names}
+        moved.append({name for name in names if fresh[name] != shown.get(name)})
+        shown = fresh
+    assert all(len(each) == 2 for each in moved[2:])
+    assert all(set().union(*moved[n : n + 5]) == set(names) for n in range(2, 35))
 
 
 @given(
@@ -158,6 +174,17 @@ def test_a_line_has_as_many_means_as_asked_for() -> None:
     assert len(history.inflight("w0", 1)) == 1
 
 
+def test_the_newest_mean_of_a_line_moves_within_its_second() -> None:
+    history = History()
+    lines = []
+    for now, inflight in ((0.0, 1), (1.0, 2), (1.4, 6), (1.8, 1), (2.0, 9)):
+        history.take(a_snapshot([a_worker(inflight=inflight)]), now)
+        lines.append([known(list(history.inflight("w0", width))) for width in (SPAN_S, 60, SPAN_S)])
+    assert [line[0] for line in lines] == [[1], [1, 2], [1, 4], [1, 3], [1, 3, 9]]
+    assert [line[1] for line in lines] == [[1], [1.5], [2.5], [2], [2, 9]]
+    assert [line[2] for line in lines] == [line[0] for line in lines]
+
+
 def test_throughput_is_of_what_is_relayed_where_that_is_known() -> None:
     history = History()
     for second in range(20):
@@ -168,6 +195,16 @@ def test_throughput_is_of_what_is_relayed_where_that_is_known() -> None:
     for second in range(20):
         old.take(a_snapshot([], totals={"requests": 30 * second}), float(second))
     assert old.throughput_now() == pytest.approx(30)
+
+
+def test_what_only_the_admin_is_told_is_a_gap() -> None:
+    history = History()
+    for second in range(20):
+        told = a_snapshot([a_worker(inflight=3, served=4 * second)], totals={"inflight": 3})
+        history.take(msgspec.structs.replace(told, boot_id=""), float(second))
+    assert known(history.queued()) == []
+    assert known(history.lag()) == []
+    assert set(known(history.inflight_total())) == {3}
 
 
 def test_totals_over_a_span() -> None:

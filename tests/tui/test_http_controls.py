@@ -3,6 +3,7 @@ from __future__ import annotations
 import asyncio
 import json
 
+import anyio
 import httpx
 import pytest
 
@@ -69,6 +70,22 @@ async def test_what_is_not_known_to_be_done_is_said_so() -> None:
     assert lost == f"the connection to {URL} broke (ReadError); it may have been done all the same"
     unsent = await refusal(controls(httpx.ConnectError("All connection attempts failed")))
     assert unsent == f"no router answers at {URL}"
+
+
+@pytest.mark.parametrize("broken", [anyio.ClosedResourceError(), OSError("reset")], ids=repr)
+def test_what_breaks_below_http_is_a_refusal(broken: Exception) -> None:
+    async def send() -> None:
+        said = await refusal(controls(broken))
+        name = type(broken).__name__
+        assert said == f"the connection to {URL} broke ({name}); it may have been done all the same"
+
+    tui_test(send)()
+
+
+@tui_test
+async def test_a_mistake_of_its_own_is_raised() -> None:
+    with pytest.raises(KeyError):
+        await controls(KeyError("odd")).perform(Drain("w1"))
 
 
 @tui_test

@@ -1,10 +1,13 @@
 from __future__ import annotations
 
 import asyncio
+import ssl
 import time
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
+import anyio
+import httpcore
 import httpx
 import pytest
 
@@ -274,7 +277,20 @@ def test_something_else_answers(odd: httpx.Response, told: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "broken", [OSError("no buffers"), UnicodeError("label too long"), httpx.StreamClosed()]
+    "broken",
+    [
+        OSError("no buffers"),
+        UnicodeError("label too long"),
+        httpx.StreamClosed(),
+        httpx.CookieConflict("two of one name"),
+        anyio.BrokenResourceError(),
+        anyio.ClosedResourceError(),
+        anyio.BusyResourceError("reading from"),
+        anyio.EndOfStream(),
+        httpcore.ConnectionNotAvailable(),
+        ssl.SSLError(1, "bad record mac"),
+    ],
+    ids=repr,
 )
 def test_what_breaks_below_http_is_told_and_tried_again(broken: Exception) -> None:
     async def watch() -> None:

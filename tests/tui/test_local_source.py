@@ -6,10 +6,11 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import trio
 
-from miles_router.tui.bridge import Requests, RouterStopped, TrioThread
+from miles_router.tui.bridge import Requests, TrioThread
 from miles_router.tui.commands import Add, CommandRefused, Drain
 from miles_router.tui.local_source import SILENCE_S, LocalSource
 from miles_router.tui.source import Link, LinkState
+from miles_router.tui.stopped import RouterStopped
 from tests.tui import pool_pictures as pictures
 from tests.tui.asyncio_tests import tui_test
 from tests.web.rig import ADMIN, open_router

@@ -64,6 +64,7 @@ SCREENS = {
 IN_FRONT = {
     "worker": [*["down"] * 6, "enter"],
     "help": ["question_mark"],
+    "event": ["4", "end", "up", "enter"],
 }
 # These look the same on a larger screen.
 SMALL = {

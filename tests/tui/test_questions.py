@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import math
+import re
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -192,3 +193,61 @@ def test_quitting_an_idle_router_asks_nothing() -> None:
     totals = msgspec.structs.replace(POOL.totals, inflight=0, queued=0)
     assert question(Quit(), msgspec.structs.replace(POOL, totals=totals), is_local=True) is None
     assert question(Quit(), None, is_local=True) is None
+
+
+@pytest.mark.parametrize(
+    ("grace_s", "told"),
+    [
+        (30.0, "what has not finished in 30 s is cut."),
+        (0.5, "what has not finished in 0.5 s is cut."),
+        (0.0, "what has not finished by then is cut."),
+        (None, "what has not finished within its grace period is cut."),
+    ],
+)
+def test_quitting_says_how_long_running_requests_get(grace_s: float | None, told: str) -> None:
+    busy = msgspec.structs.replace(POOL, shutdown_grace_s=grace_s)
+    assert asked(Quit(), busy, is_local=True).text.splitlines()[-1] == (
+        f"The router stops too: {told}"
+    )
+
+
+def every_text(count: int) -> list[str]:
+    """The questions that name a number of requests, where that is `count`."""
+    totals = msgspec.structs.replace(POOL.totals, inflight=count, queued=count)
+    running = msgspec.structs.replace(pictures.request(5, FIRST.id, 1.0), bytes_out=count)
+    cache = POOL.token_cache
+    assert cache is not None
+    space = msgspec.structs.replace(cache.namespaces["team-b"], trajectories=count, tokens=count)
+    shown = msgspec.structs.replace(
+        pool(count, 1),
+        totals=totals,
+        requests=(running,),
+        token_cache=msgspec.structs.replace(cache, namespaces={"team-b": space}),
+    )
+    leaving = pool(count, 1, status="draining", is_leaving=True)
+    found = [
+        question(Drain(FIRST.id), pool(count), is_local=True),
+        question(Quarantine(FIRST.id), shown, is_local=True),
+        question(Remove(FIRST.id), shown, is_local=True),
+        question(Remove(FIRST.id), pool(count), is_local=True),
+        question(Remove(FIRST.id), leaving, is_local=True),
+        question(Abort(running.request_id), shown, is_local=True),
+        question(ClearNamespace("team-b"), shown, is_local=True),
+        question(Quit(), shown, is_local=True),
+    ]
+    return [one.text for one in found if one is not None]
+
+
+@pytest.mark.parametrize("count", [0, 1, 2])
+def test_the_words_agree_with_the_number(count: int) -> None:
+    texts = "\n".join(every_text(count))
+    assert "they" not in texts.split()
+    nouns = ("request", "byte", "trajectory", "trajectories", "token")
+    words = re.findall(rf"(\d+) ({'|'.join(nouns)})(s?)\b(?: of its answer (was|were))?", texts)
+    assert len(words) >= 2
+    for number, noun, plural, verb in words:
+        assert (noun == "trajectories" or plural == "s" or noun == "trajectory") or number == "1"
+        assert (number == "1") is (not plural and noun != "trajectories")
+        assert verb in {"", "was" if number == "1" else "were"}
+    assert ("cuts it:" in texts) is (count == 1)
+    assert ("cuts them:" in texts) is (count == 2)

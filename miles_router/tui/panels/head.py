@@ -160,7 +160,7 @@ def tiles(snapshot: Snapshot, history: History, glyphs: Glyphs = UNICODE) -> tup
 
     return (
         tile("rate", "req/s", "req/s", fmt.rate(history.throughput_now()), False, "",
-             "generations answered per second"),
+             "requests answered by workers per second"),
         tile("inflight", "in flight", "infl", fmt.count(totals.inflight), False, "",
              "requests on workers"),
         tile("queued", "queue", "queue", queued, totals.queued > 0, "warn",

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from miles_router.tui import format as fmt
 from miles_router.tui.glyphs import UNICODE, Glyphs, spark
+from miles_router.tui.rows.fields import LABEL_WIDTH, Pair, field_lines
 from miles_router.tui.rows.table import Cell, Line, Tone
 from miles_router.tui.rows.worker import STATE_TONES
 
@@ -15,41 +16,44 @@ if TYPE_CHECKING:
     from miles_router.core.snapshot import WorkerView
     from miles_router.tui.history import History
 
-_LABEL_WIDTH = 13
-_REASONS = frozenset({"why", "health"})
+_REASONS = ("why", "held", "leaving", "drain", "health")
 _REASON_LINES = 3
 
 
 def detail_lines(
-    view: WorkerView, history: History, width: int, *, glyphs: Glyphs = UNICODE
+    view: WorkerView,
+    history: History,
+    width: int,
+    *,
+    height: int = 100,
+    glyphs: Glyphs = UNICODE,
 ) -> list[Line]:
-    """All fields of a worker on lines of exactly `width` cells; reasons go on below."""
-    pairs = [*_standing(view, glyphs), *_work(view, history, width, glyphs), *_rest(view, glyphs)]
-    label_width = min(_LABEL_WIDTH, width)
-    room = width - label_width
-    lines: list[Line] = []
-    for label, cell in pairs:
-        texts = [cell.text]
-        if label in _REASONS and room > 0:
-            texts = fmt.wrap(cell.text, room, _REASON_LINES, glyphs)
-        for place, text in enumerate(texts):
-            shown = "" if place else label
-            lines.append(
-                (
-                    Cell(fmt.fit(shown, label_width, glyphs=glyphs), "dim"),
-                    Cell(fmt.fit(text, room, glyphs=glyphs), cell.tone),
-                )
-            )
-    return lines
+    """All fields of a worker on lines of exactly `width` cells, what matters most first.
+
+    Reasons go on below as far as `height` lines still hold what matters; one that is cut is said
+    whole at the end.
+    """
+    first = [*_standing(view, glyphs), *_work(view, history, width, glyphs), *_health(view, glyphs)]
+    last = list(_rest(view, glyphs))
+    for lines_each in range(_REASON_LINES, 0, -1):
+        most = dict.fromkeys([*dict(first), *dict(last)], 1)
+        most |= dict.fromkeys(_REASONS, lines_each)
+        lines = field_lines(first, width, most=most, glyphs=glyphs)
+        if len(lines) <= height:
+            break
+    lines += field_lines(last, width, most=most, glyphs=glyphs)
+    room = max(0, width - LABEL_WIDTH)
+    whole = [
+        (f"whole {label}", cell)
+        for label, cell in first
+        if label in _REASONS and room and len(fmt.wrap(cell.text, room)) > lines_each
+    ]
+    return lines + field_lines(whole, width, glyphs=glyphs)
 
 
-_Pair = tuple[str, Cell]
-
-
-def _standing(view: WorkerView, glyphs: Glyphs) -> Iterable[_Pair]:
+def _standing(view: WorkerView, glyphs: Glyphs) -> Iterable[Pair]:
     safe = glyphs.safe
     yield "url", Cell(safe(view.url))
-    yield "id", Cell(safe(view.id))
     sign = glyphs.states.get(view.status, glyphs.levels["warn"])
     state = f"{sign} {safe(view.status)} for {fmt.age(view.since_s)}"
     tone: Tone = STATE_TONES.get(view.status, "")
@@ -57,17 +61,20 @@ def _standing(view: WorkerView, glyphs: Glyphs) -> Iterable[_Pair]:
     yield "why", Cell(safe(view.reason))
     if view.is_held:
         yield "held", Cell(f"yes{glyphs.attention} by an operator, until it is released", "warn")
+    left = f"what runs is cut in {fmt.age(view.drain_deadline_s)}{glyphs.attention}"
+    is_limited = view.drain_deadline_s is not None
     if view.is_leaving:
-        yield "leaving", Cell(f"yes{glyphs.attention} removed as soon as it is empty", "warn")
-    if view.drain_deadline_s is not None:
-        left = fmt.age(view.drain_deadline_s)
-        yield "drain", Cell(f"what still runs is cut in {left}{glyphs.attention}", "warn")
+        more = f"; {left}" if is_limited else ""
+        says = f"yes{glyphs.attention} removed once nothing runs{more}"
+        yield "leaving", Cell(says, "warn")
+    elif is_limited:
+        yield "drain", Cell(left, "warn")
 
 
-def _work(view: WorkerView, history: History, width: int, glyphs: Glyphs) -> Iterable[_Pair]:
+def _work(view: WorkerView, history: History, width: int, glyphs: Glyphs) -> Iterable[Pair]:
     share = fmt.percent(view.load_share)
     yield "in flight", Cell(f"{view.inflight:,}, {share} of all")
-    cells = max(0, min(60, width - _LABEL_WIDTH))
+    cells = max(0, min(60, width - LABEL_WIDTH))
     values = history.inflight(view.id, cells) if cells else ()
     yield "last 2m", Cell(spark(values, cells, history.inflight_top(), glyphs), "accent")
     rate = fmt.rate(history.rate(view.id))
@@ -79,7 +86,7 @@ def _work(view: WorkerView, history: History, width: int, glyphs: Glyphs) -> Ite
     yield "errors", Cell(f"{view.errors:,}{of_late}", "bad" if recent else "")
 
 
-def _rest(view: WorkerView, glyphs: Glyphs) -> Iterable[_Pair]:
+def _health(view: WorkerView, glyphs: Glyphs) -> Iterable[Pair]:
     safe = glyphs.safe
     version = fmt.UNKNOWN if view.weight_version is None else safe(view.weight_version)
     if view.is_newest_version:
@@ -102,6 +109,11 @@ def _rest(view: WorkerView, glyphs: Glyphs) -> Iterable[_Pair]:
         f"{failures:,}{glyphs.attention if failures else ''} failed, {view.passes_in_row:,} passed"
     )
     yield "in a row", Cell(in_row, "bad" if failures else "")
+
+
+def _rest(view: WorkerView, glyphs: Glyphs) -> Iterable[Pair]:
+    safe = glyphs.safe
+    yield "id", Cell(safe(view.id))
     yield "model", Cell(fmt.UNKNOWN if view.model_path is None else safe(view.model_path))
     yield "type", Cell(safe(view.worker_type))
     labels = " ".join(f"{safe(name)}={safe(value)}" for name, value in view.labels.items())

@@ -1,5 +1,6 @@
 """What the tables and lists of the screen show, row by row, as text and tones."""
 
+from miles_router.tui.rows.fields import Pair, event_fields, field_lines, log_fields
 from miles_router.tui.rows.lines import (
     EVENT_FIELDS,
     LOG_FIELDS,
@@ -32,11 +33,15 @@ __all__ = [
     "Column",
     "Layout",
     "Line",
+    "Pair",
     "RequestRow",
     "Sort",
     "Tone",
     "WorkerRow",
+    "event_fields",
     "event_line",
+    "field_lines",
+    "log_fields",
     "log_lines",
     "request_layout",
     "request_rows",

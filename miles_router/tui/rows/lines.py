@@ -6,11 +6,13 @@ are made safe here.
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Literal
 
 from miles_router.tui import format as fmt
 from miles_router.tui.filters import Field, Fields
 from miles_router.tui.glyphs import UNICODE, Glyphs
+from miles_router.tui.names import short_url
 from miles_router.tui.rows.table import Cell, Line, Tone
 
 if TYPE_CHECKING:
@@ -52,12 +54,39 @@ def event_level(event: Event) -> Level:
     return "bad" if "failed" in event.kind else "quiet"
 
 
+def log_level(line: LogLine) -> Level:
+    """How serious it is, by the word of its level."""
+    return _LOG_LEVELS.get(line.level.lower(), "quiet")
+
+
+def level_tone(level: Level) -> Tone:
+    """The tone that repeats what the mark says."""
+    return _TONES[level]
+
+
 def event_line(
     event: Event, width: int, *, glyphs: Glyphs = UNICODE, tz: tzinfo | None = None
 ) -> Line:
     """`11:05:53 × what happened`, exactly `width` cells."""
     level = event_level(event)
-    return _line(event.time_s, level, event.message, width, glyphs, tz)
+    return _line(event.time_s, level, event_words(event), width, glyphs, tz)
+
+
+def event_words(event: Event) -> str:
+    """What happened, the worker's URL once and without `http://`.
+
+    The router's messages begin with the URL, and the reasons in them often do again.
+    """
+    if not event.url:
+        return event.message
+    # Not where it is the beginning of a longer one, such as port 3000 of 30001.
+    url = rf"{re.escape(event.url)}(?![\w.-])"
+    first = re.search(url, event.message)
+    if first is None:
+        return event.message
+    rest = re.sub(rf"{url}: ", "", event.message[first.end() :])
+    rest = re.sub(url, "it", rest)
+    return event.message[: first.start()] + short_url(event.url) + rest
 
 
 def log_lines(
@@ -70,7 +99,7 @@ def log_lines(
     """The log lines; those of a traceback stand below the one that begins it."""
     shown: list[Line] = []
     for line in lines:
-        level = _LOG_LEVELS.get(line.level.lower(), "quiet")
+        level = log_level(line)
         first, *rest = line.text.splitlines() or [""]
         shown.append(_line(line.time_s, level, first, width, glyphs, tz))
         indent = "" if width < _NARROW else " " * (_CLOCK_WIDTH + 3)
@@ -84,7 +113,7 @@ def log_lines(
 def _line(
     unix_s: float, level: Level, text: str, width: int, glyphs: Glyphs, tz: tzinfo | None
 ) -> Line:
-    tone = _TONES[level]
+    tone = level_tone(level)
     sign = f"{glyphs.levels[level]} "
     if width < _NARROW:
         return (Cell(fmt.fit(sign + glyphs.safe(text), width, glyphs=glyphs), tone),)

@@ -50,7 +50,8 @@ class Column(Generic[R]):
 
     `draw(row, width)` makes the content, safe but not fitted. Of the room that is left, each column
     in the order of `grows` takes as much as `most_width` allows. `has_mark`: its last cell is kept
-    for the attention sign. `sizes`: the only widths that it grows to. `is_number`: the first look
+    for the attention sign. `spare`: it is shown only where so many cells are left over for others
+    to grow. `sizes`: the only widths that it grows to. `is_number`: the first look
     is at the largest, so it sorts downwards first.
     """
 
@@ -65,6 +66,7 @@ class Column(Generic[R]):
     grows: int = 0
     most_width: int = 0
     sizes: tuple[int, ...] = ()
+    spare: int = 0
     has_mark: bool = False
     is_number: bool = False
     help: str = ""
@@ -126,7 +128,7 @@ def lay_out(columns: Sequence[Column[R]], width: int) -> Layout[R]:
     chosen: list[Column[R]] = []
     used = -1
     for column in sorted(columns, key=lambda c: c.rank):
-        if used + 1 + column.width > width and len(chosen) >= 2:
+        if used + 1 + column.width + column.spare > width and len(chosen) >= 2:
             break
         chosen.append(column)
         used += 1 + column.width

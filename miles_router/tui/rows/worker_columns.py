@@ -1,10 +1,13 @@
 """The columns of the table of workers: what is in a cell, what orders it, how wide it is.
 
-By rank: the first eight fit 79 cells (a screen of 80 less the cursor); the sparkline, the median
-and the last health result join them in 116, and 196 have room for all.
+By rank: the first eight fit 79 cells (a screen of 80 less the cursor). The sparkline, the median,
+the last health result, the load and its bar join them in 116 (a screen of 120), and 196 have room
+for all; what is seldom needed waits until name and sparkline have grown.
 """
 
 from __future__ import annotations
+
+from rich.cells import cell_len
 
 from miles_router.tui import format as fmt
 from miles_router.tui.glyphs import Glyphs, bar, spark
@@ -79,9 +82,11 @@ def _health(row: WorkerRow, width: int) -> Cell:
     if probe is None:
         return Cell(fmt.UNKNOWN, "dim")
     is_bad = probe.outcome != "passed"
-    text = f"{row.glyphs.safe(probe.outcome)} {fmt.age(probe.age_s)}"
-    if len(text) >= width:  # the word says more than its age
-        text = row.glyphs.safe(probe.outcome)
+    word, age = row.glyphs.safe(probe.outcome), fmt.age(probe.age_s)
+    if cell_len(word) + 1 + len(age) >= width:
+        age = fmt.coarse_age(probe.age_s)
+    room = max(0, width - len(age) - 2)
+    text = f"{fmt.fit_most(word, room, row.glyphs)} {age}"
     return Cell(mark(text, width, row.glyphs, is_marked=is_bad), "bad" if is_bad else "dim")
 
 
@@ -123,6 +128,7 @@ def _health_key(row: WorkerRow) -> tuple[object, ...] | None:
     return None if probe is None else (probe.outcome == "passed", probe.outcome, probe.age_s)
 
 
+_SPARE = 14  # six more for an address, eight more for the sparkline
 COLUMNS: tuple[Column[WorkerRow], ...] = (
     Column(
         "state", "STATE", _state, width=13, rank=0,
@@ -137,7 +143,7 @@ COLUMNS: tuple[Column[WorkerRow], ...] = (
         key=lambda r: r.view.inflight, help="requests in flight",
     ),
     Column(
-        "bar", "", _bar, width=8, rank=12,
+        "bar", "", _bar, width=5, rank=12, grows=4, most_width=8,
         key=lambda r: r.view.inflight, help="requests in flight, on one scale for all rows",
     ),
     Column(
@@ -153,19 +159,19 @@ COLUMNS: tuple[Column[WorkerRow], ...] = (
         key=lambda r: r.view.errors, help="errors; ! some in the last two minutes",
     ),
     Column(
-        "p50", "P50", _p50, width=6, rank=9, align="right", is_number=True,
+        "p50", "P50", _p50, width=5, rank=9, align="right", is_number=True,
         key=lambda r: r.view.latency_p50_s, help="median duration of its last 100 requests",
     ),
     Column(
-        "p99", "P99", _p99, width=6, rank=6, align="right", is_number=True,
+        "p99", "P99", _p99, width=5, rank=6, align="right", is_number=True,
         key=lambda r: r.view.latency_p99_s, help="99th percentile of the same",
     ),
     Column(
         "weights", "WEIGHTS", _weights, width=8, rank=5, align="right", has_mark=True,
-        grows=5, most_width=12, key=_weights_key, help="weight version; ! not the newest",
+        grows=6, most_width=12, key=_weights_key, help="weight version; ! not the newest",
     ),
     Column(
-        "health", "HEALTH", _health, width=13, rank=10, grows=2, most_width=17,
+        "health", "HEALTH", _health, width=11, rank=10, grows=3, most_width=17,
         key=_health_key, help="last health result and its age; ! it failed",
     ),
     Column(
@@ -173,25 +179,26 @@ COLUMNS: tuple[Column[WorkerRow], ...] = (
         is_number=True, key=lambda r: r.view.failures_in_row, help="failed probes in a row",
     ),
     Column(
-        "spark", "INFLIGHT 2M", _spark, width=20, rank=8, grows=3, is_number=True,
-        sizes=(20, 24, 30, 40),
+        "spark", "INFLIGHT 2M", _spark, width=12, rank=8, grows=2, is_number=True,
+        sizes=(12, 20, 24, 30, 40),
         key=lambda r: r.history.inflight_mean(r.id),
         help="requests in flight over two minutes, on one scale for all rows",
     ),
     Column(
-        "served", "SERVED", _served, width=7, rank=14, align="right", is_number=True,
+        "served", "SERVED", _served, width=7, rank=14, spare=_SPARE, align="right",
+        is_number=True,
         key=lambda r: r.view.served, help="requests finished",
     ),
     Column(
-        "since", "SINCE", _since, width=6, rank=13, align="right", is_number=True,
+        "since", "SINCE", _since, width=6, rank=13, spare=_SPARE, align="right", is_number=True,
         key=lambda r: r.view.since_s, help="how long it has been in this state",
     ),
     Column(
-        "reason", "WHY", _reason, width=16, rank=15, grows=4, most_width=60,
+        "reason", "WHY", _reason, width=16, rank=15, spare=_SPARE, grows=5, most_width=60,
         key=lambda r: r.view.reason, help="why it is in this state",
     ),
     Column(
-        "id", "ID", _id, width=13, rank=16,
+        "id", "ID", _id, width=13, rank=16, spare=_SPARE,
         key=lambda r: r.id, help="its id, the same after a restart",
     ),
 )  # fmt: skip

@@ -1,6 +1,7 @@
 """Asks for the URL of a worker to register.
 
 Whether there is a worker is for the router to find out; here only what cannot be a URL is refused.
+It stays open until the router has taken the URL, so that a refused one can be mended.
 """
 
 from __future__ import annotations
@@ -14,12 +15,19 @@ from textual.screen import ModalScreen
 from textual.widgets import Input, Static
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from textual import events
     from textual.app import ComposeResult
 
 
-class AddScreen(ModalScreen["str | None"]):
-    """Ends with a URL, or None."""
+class AddScreen(ModalScreen[None]):
+    """`register(url)` sends what was typed; then `refuse` or `finish` is called."""
+
+    def __init__(self, register: Callable[[str], object]) -> None:
+        super().__init__()
+        self._register = register
+        self._is_asking = False
 
     def compose(self) -> ComposeResult:
         """The box."""
@@ -39,19 +47,44 @@ class AddScreen(ModalScreen["str | None"]):
         """Escape gives up."""
         if event.key == "escape":
             event.stop()
-            self.dismiss(None)
+            self.dismiss()
+
+    def refuse(self, why: str) -> bool:
+        """Say why the URL was not taken; False if nobody would see it any more."""
+        self._is_asking = False
+        if self not in self.app.screen_stack:
+            return False
+        self._tell(why)
+        return True
+
+    def finish(self, answer: str) -> None:
+        """Close it; below a question, which only the user closes, say what was done."""
+        self._is_asking = False
+        if self.app.screen is self:  # `is_current` is also said of what shows through
+            self.dismiss()
+        elif self in self.app.screen_stack:
+            self.query_one(Input).value = ""
+            self._tell(answer, is_error=False)
+
+    def _tell(self, text: str, *, is_error: bool = True) -> None:
+        shown = self.query_one("#url-error", Static)
+        shown.set_class(is_error, "error")
+        shown.update(text)
+        shown.display = bool(text)
 
     @on(Input.Submitted)
     def _submitted(self, event: Input.Submitted) -> None:
         event.stop()
+        if self._is_asking:
+            return
         try:
             url = worker_url(event.value)
         except ValueError as error:
-            shown = self.query_one("#url-error", Static)
-            shown.update(str(error))
-            shown.display = True
-        else:
-            self.dismiss(url)
+            self._tell(str(error))
+            return
+        self._is_asking = True
+        self._tell("asking the router ...", is_error=False)
+        self._register(url)
 
 
 def worker_url(text: str) -> str:

@@ -9,7 +9,7 @@ from textual.containers import Horizontal
 from miles_router.tui.actions import Scope
 from miles_router.tui.availability import NOTHING, Selected
 from miles_router.tui.filters import Filter
-from miles_router.tui.names import is_partial
+from miles_router.tui.names import NOT_SHOWN, is_partial
 from miles_router.tui.panels import cache_lines
 from miles_router.tui.screens.arranged import Arranged
 from miles_router.tui.screens.table_view import TableView
@@ -22,6 +22,7 @@ from miles_router.tui.screens.tenants import (
 )
 from miles_router.tui.widgets.line_table import LineTable
 from miles_router.tui.widgets.lines import Lines
+from miles_router.tui.widgets.titled import set_title
 
 if TYPE_CHECKING:
     from textual.app import ComposeResult
@@ -84,9 +85,11 @@ class TokenCacheView(TableView[TenantRow]):
         if cache is not None:
             rows = tenant_rows(cache, sort=self.arranged.sort, where=Filter(), glyphs=seen.glyphs)
         layout = tenant_layout(self.table.row_width)
-        self.set_title("tenants", len(rows), len(rows), seen)
-        self.table.show(
-            [row.tenant for row in rows],
-            lambda place: rows[place].cells(layout),
-            layout.header(self.arranged.sort, seen.glyphs),
-        )
+        note = "there is no token cache" if cache is None else "nothing is stored yet"
+        if is_partial(seen.snapshot):
+            note = NOT_SHOWN
+            set_title(self.table, "tenants")
+        else:
+            self.set_title("tenants", len(rows), len(rows), seen)
+        keys = [row.tenant for row in rows]
+        self.show_rows(keys, lambda place: rows[place].cells(layout), layout, note)

@@ -25,9 +25,12 @@ from miles_router.tui.commands import (
     Sweep,
     Undrain,
 )
+from miles_router.tui.glyphs import UNICODE
 from miles_router.tui.names import worker_of
 from miles_router.tui.questions import Asked, Question, Quit, question
+from miles_router.tui.rows import event_fields, log_fields
 from miles_router.tui.screens.adding import AddScreen
+from miles_router.tui.screens.entry import EntryScreen
 from miles_router.tui.screens.helping import HelpScreen
 from miles_router.tui.screens.legend import legend
 from miles_router.tui.screens.main import VIEWS, MainScreen
@@ -154,7 +157,7 @@ class Deeds:
         app = self._app
         reasons = {one.id: reason for one in ACTIONS if (reason := app.why_not(one))}
         rows = help_rows(app.user_keys, first=app.front.scope)
-        app.push_screen(HelpScreen(rows, reasons, legend(app.front.scope, app.glyphs)))
+        app.push_screen(HelpScreen(rows, reasons, legend(app.front.scope, app.glyphs), app.glyphs))
 
     def _palette(self) -> None:
         self._app.push_screen(CommandPalette(placeholder="Find an action"))
@@ -173,6 +176,11 @@ class Deeds:
             app.toasts.clear()
             app.main.go_on(step)
             app.call_after_refresh(app.tick)
+        elif isinstance(app.screen, WorkerScreen):
+            if step > 0:
+                app.screen.focus_next()
+            else:
+                app.screen.focus_previous()
 
     def _filter(self) -> None:
         self._app.main.open_filter()
@@ -207,6 +215,12 @@ class Deeds:
 
     def _details(self) -> None:
         app, selected = self._app, self._selected
+        if selected.event is not None or selected.line is not None:
+            self._show_entry(selected)
+            return
+        if isinstance(app.screen, WorkerScreen):
+            app.say("Tab goes to its events, where Enter shows one whole", subject="details")
+            return
         worker_id = None if selected.request is None else selected.request.worker_id
         if selected.worker is not None:
             worker_id = selected.worker.id
@@ -217,6 +231,16 @@ class Deeds:
             app.push_screen(WorkerScreen(worker_id, view, cursor_mark=app.glyphs.cursor))
             app.call_after_refresh(app.tick)
 
+    def _show_entry(self, selected: Selected) -> None:
+        app, seen = self._app, self._app.seen()
+        glyphs, tz = seen.glyphs, seen.tz
+        if selected.event is not None:
+            fields = event_fields(selected.event, glyphs=glyphs, tz=tz)
+            app.push_screen(EntryScreen("Event", fields, glyphs))
+        elif selected.line is not None:
+            fields = log_fields(selected.line, glyphs=glyphs, tz=tz)
+            app.push_screen(EntryScreen("Line of the log", fields, glyphs))
+
     def _copy(self) -> None:
         selected = self._selected
         if selected.worker is not None:
@@ -225,15 +249,27 @@ class Deeds:
             text = next(iter(selected.request.rids), selected.request.request_id)  # as its row
         else:
             return
+        text = UNICODE.safe(text)  # what others wrote may end in a shell
         self._app.copy_to_clipboard(text)
         self._app.say(f"{text}: sent to the terminal's clipboard")
 
     def _add(self) -> None:
-        def added(url: str | None) -> None:
-            if url is not None:
-                self.ask(Add(url))
+        def register(url: str) -> None:
+            self._app.run_worker(self._perform_add(url, screen), group="commands")
 
-        self._app.push_screen(AddScreen(), added)
+        screen = AddScreen(register)
+        self._app.push_screen(screen)
+
+    async def _perform_add(self, url: str, screen: AddScreen) -> None:
+        app = self._app
+        try:
+            answer = await app.source.controls.perform(Add(url))
+        except CommandRefused as error:
+            if not screen.refuse(app.glyphs.safe(str(error))):
+                app.say(str(error), is_bad=True)
+        else:
+            screen.finish(app.glyphs.safe(answer))
+            app.say(answer)
 
     def _abort(self) -> None:
         request = self._selected.request

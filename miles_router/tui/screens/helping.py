@@ -7,74 +7,84 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, ClassVar
 
-from rich.table import Table
-from rich.text import Text
-from textual.containers import VerticalScroll
-from textual.screen import ModalScreen
-from textual.widgets import Static
+from miles_router.tui import format as fmt
+from miles_router.tui.rows import Cell
+from miles_router.tui.screens.boxed import Boxed
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
-
-    from textual import events
-    from textual.app import ComposeResult
+    from collections.abc import Iterator, Mapping, Sequence
 
     from miles_router.tui.actions import HelpRow
+    from miles_router.tui.glyphs import Glyphs
+    from miles_router.tui.rows import Line, Tone
+    from miles_router.tui.screens.legend import Note
+
+_GAP = 2
 
 
-class HelpScreen(ModalScreen[None]):
-    """`reasons`: for ids of actions that are not available, why; `notes` stand below the keys.
+class HelpScreen(Boxed):
+    """`reasons`: for ids of actions that are not available, why; `notes` stand below the keys."""
 
-    Its text has the focus, so that arrows scroll at once.
-    """
-
-    AUTO_FOCUS: ClassVar[str | None] = "#help"
+    most_width: ClassVar[int] = 110
+    closing_keys: ClassVar[frozenset[str]] = Boxed.closing_keys | {"question_mark", "f1"}
 
     def __init__(
         self,
         rows: Sequence[HelpRow],
         reasons: Mapping[str, str],
-        notes: Sequence[tuple[str, Sequence[tuple[str, str]]]] = (),
+        notes: Sequence[Note],
+        glyphs: Glyphs,
     ) -> None:
-        super().__init__()
-        self._rows, self._reasons, self._notes = rows, reasons, notes
+        super().__init__("Help")
+        self._rows, self._reasons, self._notes, self._glyphs = rows, reasons, notes, glyphs
 
-    def compose(self) -> ComposeResult:
-        """The box."""
-        box = VerticalScroll(classes="box", id="help")
-        box.border_title = "Help"
-        box.border_subtitle = "Esc closes, arrows scroll"
-        with box:
-            yield Static(self._table())
+    def lines(self, width: int) -> Sequence[Line]:
+        """All of it."""
+        return help_lines(self._rows, self._reasons, self._notes, width, self._glyphs)
 
-    def on_key(self, event: events.Key) -> None:
-        """Keys that close it."""
-        if event.key in {"escape", "question_mark", "f1", "q"}:
-            event.stop()
-            self.dismiss(None)
 
-    def _table(self) -> Table:
-        table = Table.grid(padding=(0, 2))
-        table.add_column(no_wrap=True)
-        table.add_column(no_wrap=True)
-        table.add_column(ratio=1)
-        is_first = True
-        for row in self._rows:
-            if not row.id:
-                if not is_first:
-                    table.add_row()
-                table.add_row(Text(""), Text(row.label, style="bold underline"), Text(""))
-                is_first = False
-                continue
-            reason = self._reasons.get(row.id, "")
-            says = Text(row.help)
-            if reason:
-                says.append(f" Not now: {reason}.", style="italic")
-            look = "dim" if reason else ""
-            table.add_row(Text(row.keys, style=look or "bold"), Text(row.label, style=look), says)
-        for heading, lines in self._notes:
-            table.add_row()
-            table.add_row(Text(""), Text(heading, style="bold underline"), Text(""))
-            for word, says_it in lines:
-                table.add_row(Text(""), Text(word), Text(says_it))
-        return table
+def help_lines(
+    rows: Sequence[HelpRow],
+    reasons: Mapping[str, str],
+    notes: Sequence[Note],
+    width: int,
+    glyphs: Glyphs,
+) -> list[Line]:
+    """Keys, words and what they mean side by side, in lines of at most `width` cells."""
+    words = [row.label for row in rows if row.id] + [
+        word for _, pairs in notes for word, _ in pairs
+    ]
+    columns = (max((len(row.keys) for row in rows), default=0), max(map(len, words), default=0))
+    lines: list[Line] = []
+    for row in rows:
+        if not row.id:
+            lines += _heading(row.label, columns[0], is_first=not lines)
+            continue
+        reason = reasons.get(row.id, "")
+        says = f"{row.help} Not now: {reason}." if reason else row.help
+        tone: Tone = "dim" if reason else ""
+        cells = (row.keys, row.label, glyphs.safe(says))
+        lines += _row(cells, columns, width, tone, glyphs)
+    for heading, pairs in notes:
+        lines += _heading(heading, columns[0], is_first=not lines)
+        for word, means in pairs:
+            lines += _row(("", word, means), columns, width, "", glyphs)
+    return lines
+
+
+def _heading(text: str, indent: int, *, is_first: bool) -> Iterator[Line]:
+    if not is_first:
+        yield ()
+    yield (Cell(" " * (indent + _GAP) + text, "accent"),)
+
+
+def _row(
+    cells: tuple[str, str, str], columns: tuple[int, int], width: int, tone: Tone, glyphs: Glyphs
+) -> Iterator[Line]:
+    keys, word, says = cells
+    key_width, word_width = (column + _GAP for column in columns)
+    room = max(1, width - key_width - word_width)
+    for place, text in enumerate(fmt.wrap(says, room, glyphs=glyphs)):
+        key, label = ("", "") if place else (keys, word)
+        key_cell = Cell(key.ljust(key_width), tone or "accent")
+        yield (key_cell, Cell(label.ljust(word_width), tone), Cell(text, tone))

@@ -44,10 +44,12 @@ class MainScreen(Framed, inherit_bindings=False):
             "workers": WorkersView(cursor_mark=cursor_mark, id="view-workers"),
             "requests": RequestsView(cursor_mark=cursor_mark, id="view-requests"),
             "cache": TokenCacheView(cursor_mark=cursor_mark, id="view-cache"),
-            "events": EventsView(id="view-events"),
-            "log": LogView(id="view-log"),
+            "events": EventsView(cursor_mark=cursor_mark, id="view-events"),
+            "log": LogView(cursor_mark=cursor_mark, id="view-log"),
             "totals": TotalsView(id="view-totals"),
         }
+        # What stood in the bar, and the filter in force then, where it was left half typed.
+        self._drafts: dict[str, tuple[str, str | None]] = {}
         self._active = VIEWS[0]
         self._show_active()
 
@@ -87,9 +89,15 @@ class MainScreen(Framed, inherit_bindings=False):
         return self.view.selected()
 
     def go_to(self, name: str) -> None:
-        """Show another view."""
-        if self.filter_bar.display:
-            self.filter_bar.give_up()
+        """Show another view. A filter that is being typed stays where it was typed.
+
+        What it matches is in force already; what is no filter yet stands there when it is opened
+        again.
+        """
+        bar = self.filter_bar
+        if bar.display:
+            bar.display = False
+            self._drafts[self._active] = (bar.text, self.view.filter_text)
         self._active = name
         self._show_active()
         self.view.take_focus()
@@ -116,8 +124,13 @@ class MainScreen(Framed, inherit_bindings=False):
         self.query_one("#tabs", ActionBar).show(items)
 
     def open_filter(self) -> None:
-        """Let the user type a filter."""
-        self.filter_bar.open(self.view.filter_text)
+        """Let the user type a filter, or go on with one."""
+        before = self.view.filter_text
+        text, was_in_force = self._drafts.pop(self._active, ("", None))
+        text = text if before == was_in_force else before
+        self.filter_bar.open(text, before)
+        if text != before:
+            self._filter(text)
 
     @on(FilterBar.Typed)
     def _filter_typed(self, event: FilterBar.Typed) -> None:

@@ -62,12 +62,11 @@ class RequestsView(TableView[RequestRow]):
         sort, glyphs = self.arranged.sort, seen.glyphs
         rows = request_rows(seen.snapshot, sort=sort, where=self.arranged.where, glyphs=glyphs)
         layout = request_layout(self.table.row_width)
+        note = "no request is running"
         if is_partial(seen.snapshot):
-            set_title(self.table, f"requests: {NOT_SHOWN}")
+            note = NOT_SHOWN
+            set_title(self.table, "requests")
         else:
             self.set_title("longest requests", len(rows), len(seen.snapshot.requests), seen)
-        self.table.show(
-            [row.id for row in rows],
-            lambda place: rows[place].cells(layout),
-            layout.header(sort, glyphs),
-        )
+        keys = [row.id for row in rows]
+        self.show_rows(keys, lambda place: rows[place].cells(layout), layout, note)

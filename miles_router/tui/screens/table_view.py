@@ -6,12 +6,17 @@ from typing import TYPE_CHECKING, ClassVar, Generic, TypeVar
 
 from textual import on
 
+from miles_router.tui import format as fmt
+from miles_router.tui.names import NO_MATCH
+from miles_router.tui.rows import Cell
 from miles_router.tui.screens.view import View
 from miles_router.tui.widgets.line_table import LineTable
 from miles_router.tui.widgets.titled import set_title
 
 if TYPE_CHECKING:
-    from miles_router.tui.rows import Layout
+    from collections.abc import Callable, Sequence
+
+    from miles_router.tui.rows import Layout, Line
     from miles_router.tui.screens.arranged import Arranged
     from miles_router.tui.screens.seen import Seen
 
@@ -40,6 +45,18 @@ class TableView(View, Generic[R]):
     def set_title(self, what: str, shown: int, among: int, seen: Seen) -> None:
         """The title of the table, if it is another one."""
         set_title(self.table, self.arranged.title(what, shown, among, seen.glyphs))
+
+    def show_rows(
+        self, keys: Sequence[str], cells: Callable[[int], Line], layout: Layout[R], note: str
+    ) -> None:
+        """The rows, under the titles of `layout`; where there are none, `note` says why."""
+        assert self.seen is not None
+        if self.arranged.where and not keys:
+            note = NO_MATCH
+        glyphs = self.seen.glyphs
+        self.table.tell((Cell(f" {fmt.fit_most(note, self.table.row_width, glyphs)}", "dim"),))
+        titles = layout.header(self.arranged.sort, glyphs) if keys or self.arranged.where else ()
+        self.table.show(keys, cells, titles)
 
     @property
     def filter_text(self) -> str:

@@ -6,10 +6,12 @@ from typing import TYPE_CHECKING, ClassVar, Generic, Protocol, TypeVar
 
 from miles_router.core.events import Event
 from miles_router.core.log_ring import LogLine
+from miles_router.tui import format as fmt
 from miles_router.tui.actions import Scope
+from miles_router.tui.availability import Selected
 from miles_router.tui.filters import Fields, Filter, parse
-from miles_router.tui.names import NOT_SHOWN, is_partial
-from miles_router.tui.rows import EVENT_FIELDS, LOG_FIELDS, event_line, log_lines
+from miles_router.tui.names import NO_MATCH, NOT_SHOWN, is_partial
+from miles_router.tui.rows import EVENT_FIELDS, LOG_FIELDS, Cell, event_line, log_lines
 from miles_router.tui.screens.view import View
 from miles_router.tui.widgets.tail import Tail
 from miles_router.tui.widgets.titled import set_title
@@ -39,12 +41,13 @@ class TailView(View, Generic[T]):
 
     can_filter: ClassVar[bool] = True
     word: ClassVar[str]
+    no_lines: ClassVar[str]
 
-    def __init__(self, fields: Fields[T], *, id: str | None = None) -> None:  # noqa: A002
+    def __init__(self, fields: Fields[T], *, cursor_mark: str, id: str | None = None) -> None:  # noqa: A002
         super().__init__(id=id)
         self._fields = fields
         self._where: Filter[T] = Filter()
-        self._tail = Tail(id=f"{self.word}-tail")
+        self._tail = Tail(cursor_mark=cursor_mark, id=f"{self.word}-tail")
         self._seen: Seen | None = None
         self._shown: tuple[object, ...] = ()
         self._rows: list[tuple[T, int]] = []
@@ -76,6 +79,11 @@ class TailView(View, Generic[T]):
         if self._seen is not None:
             self.show(self._seen)
 
+    def under_cursor(self) -> T | None:
+        """What the line under the cursor belongs to."""
+        row = self._tail.cursor_row
+        return self._rows[row][0] if row is not None and row < len(self._rows) else None
+
     def take_focus(self) -> None:
         """The lines have the keys."""
         self._tail.focus()
@@ -85,7 +93,7 @@ class TailView(View, Generic[T]):
         self._seen = seen
         things = self.things(seen)
         ends = (things[0].seq, things[-1].seq, id(things[0])) if things else ()
-        width = self._tail.scrollable_content_region.width
+        width = self._tail.row_width
         is_told = not is_partial(seen.snapshot)
         mark = (ends, len(things), width, self._where, is_told)
         if mark == self._shown:
@@ -94,7 +102,9 @@ class TailView(View, Generic[T]):
         kept = self._where.keep(things) if self._where else things
         self._rows = [(one, part) for one in kept for part in range(self.parts(one))]
         count = f"{len(kept):,} of {len(things):,}" if self._where else f"{len(things):,}"
-        title = f"{self.word} {count}" if is_told else f"{self.word}: {NOT_SHOWN}"
+        title = f"{self.word} {count}" if is_told else self.word
+        note = NO_MATCH if self._where and things else self.no_lines if is_told else NOT_SHOWN
+        self._tail.tell((Cell(f" {fmt.fit_most(note, width, seen.glyphs)}", "dim"),))
         if self._where:
             title += f" {seen.glyphs.dot} filter {seen.glyphs.safe(self._where.text)}"
         set_title(self._tail, title)
@@ -110,9 +120,14 @@ class EventsView(TailView[Event]):
 
     scope: ClassVar[Scope] = Scope.EVENTS
     word: ClassVar[str] = "events"
+    no_lines: ClassVar[str] = "nothing has happened yet"
 
-    def __init__(self, *, id: str | None = None) -> None:  # noqa: A002
-        super().__init__(EVENT_FIELDS, id=id)
+    def __init__(self, *, cursor_mark: str, id: str | None = None) -> None:  # noqa: A002
+        super().__init__(EVENT_FIELDS, cursor_mark=cursor_mark, id=id)
+
+    def selected(self) -> Selected:
+        """The event under the cursor."""
+        return Selected(event=self.under_cursor())
 
     def things(self, seen: Seen) -> Sequence[Event]:
         """The events."""
@@ -128,9 +143,14 @@ class LogView(TailView[LogLine]):
 
     scope: ClassVar[Scope] = Scope.LOG
     word: ClassVar[str] = "log"
+    no_lines: ClassVar[str] = "nothing has been logged yet"
 
-    def __init__(self, *, id: str | None = None) -> None:  # noqa: A002
-        super().__init__(LOG_FIELDS, id=id)
+    def __init__(self, *, cursor_mark: str, id: str | None = None) -> None:  # noqa: A002
+        super().__init__(LOG_FIELDS, cursor_mark=cursor_mark, id=id)
+
+    def selected(self) -> Selected:
+        """The line under the cursor."""
+        return Selected(line=self.under_cursor())
 
     def things(self, seen: Seen) -> Sequence[LogLine]:
         """The lines of the log."""

@@ -112,11 +112,8 @@ class WorkersView(TableView[WorkerRow]):
         )
         layout = worker_layout(self.table.row_width)
         self.set_title("workers", len(rows), len(seen.snapshot.workers), seen)
-        self.table.show(
-            [row.id for row in rows],
-            lambda place: rows[place].cells(layout),
-            layout.header(sort, glyphs),
-        )
+        keys = [row.id for row in rows]
+        self.show_rows(keys, lambda place: rows[place].cells(layout), layout, "")
 
     def _show_sides(self, seen: Seen) -> None:
         history = seen.history

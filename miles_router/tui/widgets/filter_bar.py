@@ -58,9 +58,14 @@ class FilterBar(Horizontal):
         """The filter that it was opened with."""
         return self._before
 
-    def open(self, text: str) -> None:
-        """Let the user change `text`."""
-        self._before = text
+    @property
+    def text(self) -> str:
+        """What stands in it."""
+        return self.query_one(Input).value
+
+    def open(self, text: str, before: str) -> None:
+        """Let the user change `text`; `before` is the filter that is in force."""
+        self._before = before
         self.display = True
         self.tell("")
         field = self.query_one(Input)

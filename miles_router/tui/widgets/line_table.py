@@ -33,18 +33,6 @@ class LineTable(ScrollLines, can_focus=True, inherit_bindings=False):
     COMPONENT_CLASSES: ClassVar[set[str]] = {"table--head", "table--cursor"}
     BINDINGS: ClassVar[list[BindingType]] = moving_bindings()
 
-    class Opened(Message):
-        """A row was opened by a double click."""
-
-        def __init__(self, table: LineTable, key: str) -> None:
-            super().__init__()
-            self.table, self.key = table, key
-
-        @property
-        def control(self) -> LineTable:
-            """The table, for `@on` selectors."""
-            return self.table
-
     class Moved(Message):
         """The cursor is on another row."""
 
@@ -172,7 +160,7 @@ class LineTable(ScrollLines, can_focus=True, inherit_bindings=False):
             return
         self.select(row)
         if event.chain == 2 and self._key is not None:
-            self.post_message(self.Opened(self, self._key))
+            self.post_message(self.Opened(self))
 
     def content(self, row: int) -> Hashable:
         """The cells, and whether the cursor is here."""
@@ -195,7 +183,9 @@ class LineTable(ScrollLines, can_focus=True, inherit_bindings=False):
         return Strip(segments).adjust_cell_length(width, plain)
 
     def head(self, width: int) -> Strip:
-        """The titles."""
+        """The titles; a blank line where there are none."""
+        if not self._titles:
+            return Strip.blank(width, self.plain_style)
         style = self.get_component_rich_style("table--head")
         segments = [Segment(" ", style)]
         for cell in self._titles:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from textual.binding import Binding, BindingType
 from textual.geometry import Region, Size
+from textual.message import Message
 from textual.scroll_view import ScrollView
 from textual.strip import Strip
 
@@ -18,7 +19,9 @@ from miles_router.tui.actions import Scope, actions_in
 from miles_router.tui.widgets.painted import Painted
 
 if TYPE_CHECKING:
-    from collections.abc import Hashable
+    from collections.abc import Hashable, Sequence
+
+    from miles_router.tui.widgets.painted import Toned
 
 
 # What the keys for lists do to one.
@@ -54,9 +57,22 @@ class ScrollLines(ScrollView, Painted):
     """
     HEAD_LINES = 0  # lines at the top that do not scroll
 
+    class Opened(Message):
+        """A row was opened by a double click."""
+
+        def __init__(self, opened: ScrollLines) -> None:
+            super().__init__()
+            self.opened = opened
+
+        @property
+        def control(self) -> ScrollLines:
+            """The list, for `@on` selectors."""
+            return self.opened
+
     def __init__(self, *, id: str | None = None) -> None:  # noqa: A002  Textual's name
         super().__init__(id=id)
         self._row_count = 0
+        self._note: tuple[Toned, ...] = ()
         self._contents: dict[int, Hashable] = {}
 
     def content(self, row: int) -> Hashable:
@@ -94,6 +110,13 @@ class ScrollLines(ScrollView, Painted):
         self.set_reactive(ScrollView.virtual_size, Size(self.size.width, count + self.HEAD_LINES))
         if self.is_attached:
             self._scroll_update(self.virtual_size)
+
+    def tell(self, note: Sequence[Toned]) -> None:
+        """Say `note` while there is no row: why there is none."""
+        fresh = tuple(note)
+        if fresh != self._note:
+            self._note = fresh
+            self.refresh()
 
     def update_lines(self) -> None:
         """Draw again the lines in view whose content changed."""
@@ -153,6 +176,8 @@ class ScrollLines(ScrollView, Painted):
         if y < self.HEAD_LINES:
             return self.head(width)
         row = self.top_row + y - self.HEAD_LINES
+        if row == 0 and not self._row_count:
+            return self.strip_of(self._note, width)
         if row >= self._row_count:
             return Strip.blank(width, self.plain_style)
         content = self._contents.get(y)

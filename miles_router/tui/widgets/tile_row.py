@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from miles_router.tui.panels.head import Tile
     from miles_router.tui.rows import Line
 
-# Narrower ones cannot hold "quarantined" in their frame.
+# Narrower ones cannot hold "412.5k!" and a short title in their frame.
 MIN_BOX_WIDTH = 15
 
 
@@ -39,9 +39,15 @@ def boxes(tiles: tuple[Tile, ...], width: int, glyphs: Glyphs) -> list[Line]:
     lines: tuple[list[Cell], list[Cell], list[Cell]] = ([], [], [])
     for place, tile in enumerate(shown):
         inner = each + (place < rest) - 2
-        title = fit_most(f"{bar} {glyphs.safe(tile.title)} ", inner, glyphs)
+        title = _title(tile, bar, inner, glyphs)
         lines[0].append(Cell(corners[0] + title.ljust(inner, bar) + corners[1], "dim"))
         value = fit(f" {glyphs.safe(tile.value)}", inner, glyphs=glyphs)
         lines[1].extend((Cell(side, "dim"), Cell(value, tile.tone), Cell(side, "dim")))
         lines[2].append(Cell(corners[2] + bar * inner + corners[3], "dim"))
     return [tuple(line) for line in lines]
+
+
+def _title(tile: Tile, bar: str, inner: int, glyphs: Glyphs) -> str:
+    """The title between bars, the short one where the other has no room."""
+    long, short = (f"{bar} {glyphs.safe(each)} " for each in (tile.title, tile.short))
+    return long if len(long) <= inner else fit_most(short, inner, glyphs)

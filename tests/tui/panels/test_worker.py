@@ -36,7 +36,6 @@ def test_all_fields_of_a_worker_that_is_well() -> None:
     lines = [text(line) for line in detail_lines(worker, history, 79)]
     assert lines == [
         "url          http://10.0.0.1:30000",
-        "id           w0",
         "state        ● active for 1m01s",
         "why          probe passed",
         "in flight    3, 25.0% of all",
@@ -47,6 +46,7 @@ def test_all_fields_of_a_worker_that_is_well() -> None:
         "weights      128",
         "health       passed 3s ago in 4.0ms",
         "in a row     0 failed, 2 passed",
+        "id           w0",
         "model        /models/tiny",
         "type         regular",
         "labels       zone=a gpu=h100",
@@ -65,8 +65,7 @@ def test_what_needs_attention_is_marked() -> None:
     lines = [text(line) for line in detail_lines(worker, history, 79)]
     for expected in (
         "held         yes! by an operator, until it is released",
-        "leaving      yes! removed as soon as it is empty",
-        "drain        what still runs is cut in 9s!",
+        "leaving      yes! removed once nothing runs; what runs is cut in 9s!",
         "errors       7, 3! in the last 2 minutes",
         "weights      128! not the newest",
         r"health       timeout! 3s ago in 2.00s: no\nanswer",
@@ -104,3 +103,46 @@ def test_a_long_reason_is_read_in_full() -> None:
     lines = [text(line) for line in detail_lines(a_worker(reason=reason), History(), 51)]
     place = lines.index("why          5 failures in a row: connect timed out")
     assert lines[place + 1] == "             after 2 s while the pool was updated"
+
+
+IMPORTANT = (
+    "url",
+    "state",
+    "why",
+    "in flight",
+    "requests",
+    "latency",
+    "errors",
+    "weights",
+    "health",
+)
+
+
+def test_reasons_never_push_what_matters_out_of_sight() -> None:
+    long = "connect timed out after 2 s " * 9
+    worker = a_worker(
+        status="draining", reason=long, is_leaving=True, drain_deadline_s=598.0,
+        last_probe=ProbeView("timeout", 3.0, 2.0, long),
+    )  # fmt: skip
+    for height in (12, 14, 16, 100):
+        lines = [text(line) for line in detail_lines(worker, History(), 79, height=height)]
+        shown = [line.split("  ")[0] for line in lines[:height]]
+        assert set(IMPORTANT) <= set(shown), height
+        assert "in a row" in shown
+        said = " ".join(line[13:].strip() for line in lines if not line.startswith("why"))
+        assert long.strip() in said  # whole, where it can be scrolled to
+    assert not any("whole" in text(line) for line in detail_lines(a_worker(), History(), 79))
+
+
+def test_without_a_deadline_or_without_a_removal_one_thing_is_said() -> None:
+    leaving = [text(line) for line in detail_lines(a_worker(is_leaving=True), History(), 79)]
+    assert "leaving      yes! removed once nothing runs" in leaving
+    limited = [text(line) for line in detail_lines(a_worker(drain_deadline_s=9.5), History(), 79)]
+    assert "drain        what runs is cut in 9s!" in limited
+
+
+def test_where_there_is_room_nothing_is_cut() -> None:
+    worker = a_worker(is_leaving=True, is_held=True, drain_deadline_s=598.0)
+    lines = [text(line) for line in detail_lines(worker, History(), 58, height=18)]
+    assert not any("…" in line for line in lines)
+    assert "9m58s!" in " ".join(lines)

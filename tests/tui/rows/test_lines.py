@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from datetime import UTC
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -17,6 +18,7 @@ from miles_router.tui.rows.lines import (
     Level,
     event_level,
     event_line,
+    event_words,
     log_lines,
 )
 from miles_router.tui.rows.table import Cell, Line
@@ -58,6 +60,39 @@ def test_an_event_has_its_time_its_mark_and_its_words() -> None:
     assert line[1] == Cell("\u00d7 ", "bad")
     assert text(event_line(event(), 24, tz=UTC)) == "✓ it is active          "
     assert text(event_line(event(), 8, glyphs=ASCII, tz=UTC)) == "+ it is~"
+
+
+URL = "http://10.0.0.10:30000"
+
+
+@pytest.mark.parametrize(
+    ("message", "shown"),
+    [
+        (f"{URL} is active: probe passed", "10.0.0.10:30000 is active: probe passed"),
+        (
+            f"{URL} is suspect: {URL}: connection refused",
+            "10.0.0.10:30000 is suspect: connection refused",
+        ),
+        (
+            f"{URL} is quarantined: 5 in a row: {URL}: GET /health answered 503",
+            "10.0.0.10:30000 is quarantined: 5 in a row: GET /health answered 503",
+        ),
+        (
+            f"{URL} is quarantined: {URL} answers, but not as a worker",
+            "10.0.0.10:30000 is quarantined: it answers, but not as a worker",
+        ),
+        (
+            f"weight version '128' arrived with {URL}",
+            "weight version '128' arrived with 10.0.0.10:30000",
+        ),
+        (f"{URL}0 is another one", f"{URL}0 is another one"),
+        ("no address at all", "no address at all"),
+    ],
+)
+def test_an_event_says_once_which_worker_it_is_about(message: str, shown: str) -> None:
+    one = msgspec.structs.replace(event(message=message), url=URL)
+    assert event_words(one) == shown
+    assert text(event_line(one, 100, tz=UTC)).strip() == f"07:06:40 ✓ {shown}"
 
 
 def test_events_keep_their_order_and_are_filtered() -> None:

@@ -19,6 +19,9 @@ BY_ID = {column.id: column for column in COLUMNS}
 NARROW = {"state", "name", "inflight", "rate", "errors", "p99", "weights", "failures"}
 
 
+COMFORTABLE = NARROW | {"p50", "health", "spark", "share", "bar"}
+
+
 def cell(column_id: str, history: History | None = None, width: int = 0, **fields: Any) -> Cell:
     """The cell of a worker that differs in `fields`, as wide as its column."""
     column = BY_ID[column_id]
@@ -42,8 +45,8 @@ def cell(column_id: str, history: History | None = None, width: int = 0, **field
         ("rate", {}, Cell("     -", "dim")),
         ("errors", {"errors": 41}, Cell("   41 ")),
         ("errors", {}, Cell("    0 ", "dim")),
-        ("p50", {"latency_p50_s": 0.716}, Cell(" 716ms")),
-        ("p99", {}, Cell("     -")),
+        ("p50", {"latency_p50_s": 0.716}, Cell("716ms")),
+        ("p99", {}, Cell("    -")),
         ("weights", {}, Cell("    128 ")),
         ("weights", {"is_newest_version": False}, Cell("    128!", "warn")),
         ("weights", {"weight_version": None, "is_newest_version": False}, Cell("      -!", "warn")),
@@ -52,17 +55,16 @@ def cell(column_id: str, history: History | None = None, width: int = 0, **field
             {"weight_version": "step-000128", "is_newest_version": False},
             Cell("step-0…!", "warn"),
         ),
-        ("health", {}, Cell("passed 3s    ", "dim")),
-        ("health", {"last_probe": None}, Cell("-            ", "dim")),
+        ("health", {}, Cell("passed 3s  ", "dim")),
+        ("health", {"last_probe": None}, Cell("-          ", "dim")),
+        ("health", {"last_probe": ProbeView("passed", 59.0, 2.0, "")}, Cell("passed 59s ", "dim")),
+        ("health", {"last_probe": ProbeView("passed", 75.0, 2.0, "")}, Cell("passed 1m  ", "dim")),
+        ("health", {"last_probe": ProbeView("timeout", 9.0, 2.0, "")}, Cell("timeout 9s!", "bad")),
+        ("health", {"last_probe": ProbeView("timeout", 12.0, 2.0, "")}, Cell("timeo… 12s!", "bad")),
         (
             "health",
-            {"last_probe": ProbeView("timeout", 12.0, 2.0, "")},
-            Cell("timeout 12s! ", "bad"),
-        ),
-        (
-            "health",
-            {"last_probe": ProbeView("not_a_worker", 12.0, 2.0, "")},
-            Cell("not_a_worker!", "bad"),
+            {"last_probe": ProbeView("not_a_worker", 7_300.0, 2.0, "")},
+            Cell("not_a_… 2h!", "bad"),
         ),
         ("failures", {"failures_in_row": 5}, Cell("   5!", "bad")),
         ("failures", {}, Cell("   0 ", "dim")),
@@ -70,8 +72,8 @@ def cell(column_id: str, history: History | None = None, width: int = 0, **field
         ("since", {}, Cell(" 1m01s", "dim")),
         ("reason", {"reason": "two\nlines"}, Cell(r"two\nlines      ", "dim")),
         ("id", {}, Cell("w0           ", "dim")),
-        ("spark", {}, Cell(" " * 20, "accent")),
-        ("bar", {}, Cell(" " * 8, "accent")),
+        ("spark", {}, Cell(" " * 12, "accent")),
+        ("bar", {}, Cell(" " * 5, "accent")),
     ],
 )
 def test_cells(column_id: str, fields: dict[str, Any], expected: Cell) -> None:
@@ -85,7 +87,7 @@ def test_what_takes_time_comes_from_the_history() -> None:
         history.take(a_snapshot([busy, a_worker("w1", inflight=16)]), float(second))
     assert cell("rate", history) == Cell("    20")
     assert cell("errors", history, errors=2) == Cell("    2!", "bad")
-    assert cell("bar", history, inflight=8) == Cell("████    ", "accent")
+    assert cell("bar", history, inflight=8) == Cell("██▌  ", "accent")
     assert cell("spark", history).text.strip() == "▅"  # one scale: the other has twice as many
     assert BY_ID["spark"].key is not None
     assert BY_ID["spark"].key(WorkerRow(a_worker(), 0, history, UNICODE)) == 8
@@ -96,9 +98,11 @@ def test_what_takes_time_comes_from_the_history() -> None:
     [
         (59, {"state", "name", "inflight", "rate", "errors"}),
         (79, NARROW),
-        (116, NARROW | {"p50", "health", "spark"}),
-        (119, NARROW | {"p50", "health", "spark"}),
-        (131, NARROW | {"p50", "health", "spark", "share", "bar"}),
+        (96, NARROW | {"p50", "spark"}),
+        (115, NARROW | {"p50", "health", "spark", "share"}),
+        (116, COMFORTABLE),  # a screen of 120 columns
+        (136, COMFORTABLE),
+        (137, COMFORTABLE | {"since"}),
         (196, set(BY_ID)),
     ],
 )
@@ -106,6 +110,13 @@ def test_columns_by_width(width: int, expected: set[str]) -> None:
     layout = worker_layout(width)
     assert {column.id for column in layout.columns} == expected
     assert layout.width <= width
+
+
+@pytest.mark.parametrize(("width", "cells"), [(116, 12), (131, 20), (136, 24), (137, 20)])
+def test_the_past_has_room_before_what_is_seldom_needed(width: int, cells: int) -> None:
+    layout = worker_layout(width)
+    shown = dict(zip((one.id for one in layout.columns), layout.widths, strict=True))
+    assert shown["spark"] == cells
 
 
 def test_all_columns_can_be_sorted_by_and_have_room_for_their_arrow() -> None:

@@ -40,8 +40,9 @@ class Shown(App[None]):
 
         self.table.show(keys, cells, TITLES)
 
-    def on_line_table_opened(self, event: LineTable.Opened) -> None:
-        self.opened.append(event.key)
+    def on_scroll_lines_opened(self, event: LineTable.Opened) -> None:
+        assert event.opened is self.table
+        self.opened.append(self.table.cursor_key or "")
 
     def on_line_table_head_clicked(self, event: LineTable.HeadClicked) -> None:
         self.heads.append(event.x)
