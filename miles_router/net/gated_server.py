@@ -26,6 +26,7 @@ from miles_router.net.intake import Intake
 from miles_router.net.lane_call import GONE
 from miles_router.net.lane_states import HandedOver
 from miles_router.net.request_head import TARGET_KEY, Refusal
+from miles_router.net.server_config import BODY_PAUSE_S
 
 if TYPE_CHECKING:
     from hypercorn.events import Event
@@ -129,7 +130,7 @@ class GatedServer(TCPServer):
         """What Hypercorn is to serve next; empty at the end, and after what the gate refused."""
         handed, self._handed = self._handed, None
         if handed is None:
-            data = await self.intake.read()
+            data = await self._read_in_time()
             if self._lane is None or not data or not self._is_at_rest:
                 handed = HandedOver(data)
             else:
@@ -143,6 +144,13 @@ class GatedServer(TCPServer):
             await self._refuse(refusal)
             return b""
         return handed.data
+
+    async def _read_in_time(self) -> bytes:
+        """The next bytes; none, as at the end, where a body does not go on."""
+        with trio.move_on_after(BODY_PAUSE_S if self._gate.is_in_body else float("inf")):
+            return await self.intake.read()
+        self.reset()
+        return b""
 
     @property
     def _is_at_rest(self) -> bool:

@@ -15,6 +15,7 @@ from miles_router.net.closing import reset
 from miles_router.net.departures import LEFT_KEY
 from miles_router.net.framing import framing_of
 from miles_router.net.request_head import TARGET_KEY
+from miles_router.net.server_config import BODY_PAUSE_S
 
 if TYPE_CHECKING:
     from miles_router.net.framing import Framing
@@ -84,15 +85,19 @@ class Call:
             await self._wait_for_end()
             return {"type": "http.disconnect"}
         lane = self._lane
-        if self.left_bytes and not lane.data and not await self._read(self.left_bytes):
-            return {"type": "http.disconnect"}
+        if self.left_bytes and not lane.data:
+            with trio.move_on_after(BODY_PAUSE_S):
+                await self._read(self.left_bytes)
+            if not lane.data:
+                lane.departure.set()
+                return {"type": "http.disconnect"}
         piece = lane.take(self.left_bytes)
         self.left_bytes -= len(piece)
         self._is_body_due = self.left_bytes > 0
         return {"type": "http.request", "body": piece, "more_body": self._is_body_due}
 
-    async def _read(self, most_bytes: int) -> bool:
-        """Read on; False if the client has left."""
+    async def _read(self, most_bytes: int) -> None:
+        """Read on; `departure` tells if the client has left."""
         lane = self._lane
         try:
             data = await lane.wire.read(min(most_bytes, READ_BYTES))
@@ -101,7 +106,6 @@ class Call:
         lane.data += data
         if not data:
             lane.departure.set()
-        return bool(data)
 
     async def _wait_for_end(self) -> None:
         """Return when the client has left, or the answer is complete."""

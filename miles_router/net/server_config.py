@@ -9,6 +9,8 @@ BACKLOG = 4096
 # Clients keep pools of connections between rollout phases: minutes, not Hypercorn's 5 s. It also
 # bounds how long an unfinished request head may take.
 KEEP_ALIVE_S = 600.0
+# Between two pieces of a body nothing keeps a client waiting but its own network.
+BODY_PAUSE_S = 60.0
 NEVER = 10**12
 
 

@@ -15,7 +15,7 @@ import structlog.testing
 import trio
 
 from miles_router.core.metrics import Metrics
-from miles_router.net.server_config import KEEP_ALIVE_S
+from miles_router.net.server_config import BODY_PAUSE_S, KEEP_ALIVE_S
 from tests.doubles.memory_net import MemoryStream, memory_connection
 from tests.doubles.servers import make_ingress
 from tests.sim.raw_client import RawClient
@@ -49,7 +49,9 @@ class App:
             return
         path = scope["path"]
         self.seen.append(path)
-        await receive()
+        message = await receive()
+        while path == "/all" and message.get("more_body"):
+            message = await receive()
         if path == "/fail":
             raise LookupError("a mistake of the app")
         if path == "/wait":
@@ -142,6 +144,33 @@ async def test_a_head_that_drips_is_not_waited_for(
             await trio.sleep(10)
     await trio.sleep(1)
     assert served.ended_at == pytest.approx(KEEP_ALIVE_S, abs=1)
+
+
+@pytest.mark.parametrize(
+    "body", [b"Content-Length: 9\r\n\r\nhell", b"Transfer-Encoding: chunked\r\n\r\n9\r\nhell"]
+)
+async def test_a_body_that_stops_coming_is_not_waited_for(
+    served: Served, body: bytes, autojump_clock: trio.abc.Clock
+) -> None:
+    client = served.connect()
+    await client.stream.send_all(b"POST /until-left HTTP/1.1\r\nHost: r\r\n" + body)
+    await trio.sleep(BODY_PAUSE_S - 1)
+    assert served.ended_at is None
+    await trio.sleep(2)
+    assert served.app.was_left
+    assert served.ended_at is not None
+    assert served.ingress.busy == 0
+
+
+async def test_a_body_that_drips_is_waited_for(
+    served: Served, autojump_clock: trio.abc.Clock
+) -> None:
+    client = served.connect()
+    await client.stream.send_all(b"POST /all HTTP/1.1\r\nHost: r\r\nContent-Length: 9\r\n\r\n")
+    for _ in range(9):
+        await trio.sleep(BODY_PAUSE_S - 1)
+        await client.stream.send_all(b"a")
+    assert (await client.receive()).status == 200
 
 
 async def test_a_long_answer_is_not_silence(served: Served, autojump_clock: trio.abc.Clock) -> None:
