@@ -2,8 +2,7 @@
 
 Its caller enters `scope`, then calls `begin` and the rest, and `end` in any case: that returns or
 closes the connection, and aborts by rid what was sent but not answered to the end. The one scope is
-for every deadline of the attempt and for whoever stops it: a scope for each step took 5 us a step.
-This file must not know leases, retries or clients.
+for every deadline and for whoever stops it. This file must not know leases, retries or clients.
 
 A stale idle connection is replaced by a fresh one unseen: connections are only reused for requests
 that may be repeated (generations and reads), so a POST with effects never meets the question
@@ -27,8 +26,9 @@ if TYPE_CHECKING:
     from miles_router.core.worker import Worker
     from miles_router.net.begun import Begun
     from miles_router.net.body import RequestBody
-    from miles_router.net.exchange import RelayRequest
+    from miles_router.net.pipe import Pipe
     from miles_router.net.reading import AnswerHead
+    from miles_router.net.relay_request import RelayRequest
     from miles_router.net.services import Services
 
 # A connection that the worker closed as it was reused dies within a round trip: after 1 ms on
@@ -127,11 +127,11 @@ class Attempt:
             return self._stopped
         return WorkerTimeout(f"{self.worker.url}: {self._late}")
 
-    def _expect(self, timeout_s: float | None, late: str) -> None:
+    def _expect(self, timeout_s: float | None, late: str, since: float | None = None) -> None:
         """From here on the worker has `timeout_s`; else `late` is what is said of it."""
         if timeout_s is not None:
             self._late = late.format(timeout_s)
-            self.scope.deadline = self._services.now() + timeout_s
+            self.scope.deadline = (self._services.now() if since is None else since) + timeout_s
         elif self._late:
             self._rest()
 
@@ -148,7 +148,6 @@ class Attempt:
 
     async def _write(self, connection: Connection) -> None:
         """Write what is there of the request; the rest of a large body follows by `pump`."""
-        settings = self._services.settings
         head = request_head(
             self._request.method,
             self._request.target,
@@ -157,7 +156,7 @@ class Attempt:
                 self._request.headers,
                 request_id=self._request.request_id.encode("latin-1"),
                 api_key=self.worker.spec.api_key,
-                forward_authorization=settings.forward_authorization,
+                forward_authorization=self._services.settings.forward_authorization,
             ),
             framing=self._body.framing(),
         )
@@ -222,9 +221,7 @@ class Attempt:
             connection = self._connection
             assert connection is not None, "`begin` comes first"
             if timeout_s is not None or self._late:
-                self._expect(timeout_s, _NO_ANSWER)
-                if timeout_s is not None and self._begun is not None:
-                    self.scope.deadline = self._sent_at + timeout_s
+                self._expect(timeout_s, _NO_ANSWER, since=self._sent_at if self._begun else None)
             try:
                 head = await connection.read_head()
             except WorkerBroke:
@@ -262,8 +259,10 @@ class Attempt:
         if self._running.is_aborted:
             raise RequestAborted("aborted by /abort_request; its connection was closed")
 
-    async def read_chunk(self) -> bytes | None:
+    async def read_chunk(self, pipe: Pipe | None = None) -> bytes | None:
         """The next piece of the body; None after the last one.
+
+        With a `pipe`, only where `is_pipeable`: it is there then, and what is returned is empty.
 
         Raises:
             WorkerFault: the answer broke off, or paused for too long.
@@ -271,10 +270,19 @@ class Attempt:
         connection = self._connection
         assert connection is not None, "`begin` comes first"
         self._expect(self._services.settings.idle_timeout_s, _PAUSED)
-        chunk = await connection.read_chunk()
+        if pipe is None:
+            chunk = await connection.read_chunk()
+        else:
+            await connection.fill(pipe)
+            chunk = b""
         self._rest()
         self.worker.last_bytes_at = self._services.now()
         return chunk
+
+    @property
+    def is_pipeable(self) -> bool:
+        """What is to come of the answer may go through a pipe, and is worth one."""
+        return self._connection is not None and self._connection.is_pipeable
 
     def take_chunk(self) -> bytes | None:
         """A piece of the body that has come already; None if there is none."""

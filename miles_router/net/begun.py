@@ -221,7 +221,7 @@ class Begun(msgspec.Struct, eq=False):
         self.lane.wake()
 
     def _hand_over_answer(self, connection: Connection) -> None:
-        connection.leave_readiness()
+        connection.watch.leave()
         if not self._is_read:
             self._is_read = True
             connection.begin(is_head=False)
@@ -239,7 +239,7 @@ class Begun(msgspec.Struct, eq=False):
     def drop(self) -> None:
         """End it on both sides: the task that could take it up was cancelled."""
         if self.connection is not None:
-            self.connection.leave_readiness()
+            self.connection.watch.leave()
             self.connection.close()
         self._express.abandon(self)
         self.lane.reset()

@@ -17,7 +17,6 @@ Invariant: after `Exchange.run` no lease of it is held, on every path.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import trio
@@ -28,34 +27,21 @@ from miles_router.core.retry import Repeatable, may_retry
 from miles_router.errors import AnswerCut, NoWorker, RequestAborted, RouterError, WorkerFault
 from miles_router.net.attempt import Attempt
 from miles_router.net.body import ClientGone, RequestBody
-from miles_router.net.lane_call import FOLLOWED_KEY
+from miles_router.net.lane_call import FOLLOWED_KEY, PIPE_KEY
+from miles_router.net.pipe import Pipe
 from miles_router.net.queue import Queue
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
     from miles_router.core.admission import Lease
-    from miles_router.core.affinity import SessionKey
-    from miles_router.core.headers import Headers
     from miles_router.core.inflight import Running
     from miles_router.net.begun import Begun
     from miles_router.net.reading import AnswerHead
+    from miles_router.net.relay_request import RelayRequest
     from miles_router.net.services import Services
 
     Send = Callable[[dict[str, Any]], Awaitable[None]]
-
-
-@dataclass(slots=True, eq=False)
-class RelayRequest:
-    """What is to be relayed."""
-
-    method: str
-    target: bytes  # path and query, as they came
-    headers: Headers
-    request_id: str
-    path_class: str
-    is_generation: bool
-    session: SessionKey | None
 
 
 class Exchange:
@@ -261,26 +247,41 @@ class Exchange:
         Raises:
             WorkerFault: the worker broke off.
         """
-        metrics, clock = self._services.metrics, self._services.now
+        clock = self._services.now
         piece = attempt.take_chunk()
-        while True:
-            if piece is None and not attempt.is_answered:
-                asked_at = clock()
-                piece = await attempt.read_chunk()
-                self._waited_s += clock() - asked_at
-            size_bytes = 0 if piece is None else len(piece)
-            metrics.bytes_out += size_bytes
-            self._running.bytes_out += size_bytes
-            self._is_relayed = attempt.is_answered
-            message = {
-                "type": "http.response.body",
-                "body": piece or b"",
-                "more_body": not self._is_relayed,
-            }
-            sent_at = clock()
-            await self._send(message)
-            now = clock()
-            self._waited_s += now - sent_at
-            if self._is_relayed:
-                return now
-            piece = attempt.take_chunk()
+        pipe: Pipe | None = None
+        try:
+            while True:
+                if piece is None and not attempt.is_answered:
+                    asked_at = clock()
+                    if pipe is None and self._request.takes_pipes and attempt.is_pipeable:
+                        pipe = Pipe.open()
+                    piece = await attempt.read_chunk(pipe)
+                    self._waited_s += clock() - asked_at
+                self._is_relayed = attempt.is_answered
+                now = await self._send_piece(piece or b"", pipe)
+                if self._is_relayed:
+                    return now
+                piece = attempt.take_chunk()
+        finally:
+            if pipe is not None:
+                pipe.close()
+
+    async def _send_piece(self, piece: bytes, pipe: Pipe | None) -> float:
+        """Pass on a piece, or what is in `pipe`; when it was taken."""
+        clock = self._services.now
+        size_bytes = len(piece) if pipe is None else len(pipe)
+        self._services.metrics.bytes_out += size_bytes
+        self._running.bytes_out += size_bytes
+        message = {
+            "type": "http.response.body",
+            "body": piece,
+            "more_body": not self._is_relayed,
+        }
+        if pipe is not None:
+            message[PIPE_KEY] = pipe
+        sent_at = clock()
+        await self._send(message)
+        now = clock()
+        self._waited_s += now - sent_at
+        return now

@@ -156,7 +156,7 @@ class Express:
             begun.unsent = memoryview(data)[sent_bytes:]
             begun.hand_over()
             return True
-        connection.watch(begun, self._readiness)
+        connection.watch.tell(begun, self._readiness)
         if self._timeout_s is not None:
             self._timed[begun] = None
         return True
@@ -169,7 +169,7 @@ class Express:
         now, metrics, worker = self.now(), services.metrics, lease.worker
         connection = begun.connection
         assert connection is not None, "the answer came by it"
-        connection.unwatch()
+        connection.watch.pause()
         services.idle.give(connection)
         worker.served += 1
         worker.latencies.add(now - lease.taken_at)

@@ -45,6 +45,9 @@ class Framing(Protocol):
             h11.LocalProtocolError: it is not the body that the head speaks of.
         """
 
+    def skip(self, size_bytes: int) -> bool:
+        """Whether so much of the body may be written as it is, without having been framed here."""
+
 
 class _Plain:
     """An answer with a body, of a length that is known or in chunks."""
@@ -68,6 +71,14 @@ class _Plain:
         if is_last and left_bytes:
             raise h11.LocalProtocolError("Too little data for declared Content-Length")
         return (piece,) if piece else ()
+
+    def skip(self, size_bytes: int) -> bool:
+        """See `Framing`."""
+        left_bytes = self._left_bytes
+        if left_bytes is None or left_bytes < size_bytes:
+            return False
+        self._left_bytes = left_bytes - size_bytes
+        return True
 
 
 class _Careful:
@@ -93,6 +104,10 @@ class _Careful:
         data = self._connection.send(h11.Data(data=piece)) if piece and self._has_body else b""
         end = self._connection.send(h11.EndOfMessage()) if is_last else b""
         return tuple(part for part in (data, end) if part)
+
+    def skip(self, size_bytes: int) -> bool:  # noqa: ARG002  of any size
+        """See `Framing`: h11 wants to see all."""
+        return False
 
 
 _names: set[bytes] = set()  # such as need no look: tokens that decide about nothing

@@ -16,10 +16,12 @@ from miles_router.net.departures import LEFT_KEY
 from miles_router.net.framing import framing_of
 from miles_router.net.request_head import TARGET_KEY
 from miles_router.net.server_config import BODY_PAUSE_S
+from miles_router.net.wire import SocketWire
 
 if TYPE_CHECKING:
     from miles_router.net.framing import Framing
     from miles_router.net.lane import Lane
+    from miles_router.net.pipe import Pipe
     from miles_router.net.plain import Target
     from miles_router.net.request_head import RequestHead
 
@@ -27,6 +29,8 @@ if TYPE_CHECKING:
 
 # In the start of an answer: a piece of its body, or its end, follows at once.
 FOLLOWED_KEY = "miles_router.followed"
+# In a piece of the body: a pipe that holds it. Only where the scope has the key as well.
+PIPE_KEY = "miles_router.pipe"
 READ_BYTES = 65_536
 # What ends a connection from outside.
 GONE = (OSError, trio.BrokenResourceError, trio.ClosedResourceError)
@@ -35,7 +39,7 @@ _FAILED = b"HTTP/1.1 500 \r\ncontent-length: 0\r\nconnection: close\r\n\r\n"
 
 def scope_of(lane: Lane, head: RequestHead, target: Target) -> dict[str, Any]:
     """The ASGI scope of a request."""
-    return {
+    scope: dict[str, Any] = {
         "type": "http",
         "http_version": "1.1",
         "asgi": {"spec_version": "2.1", "version": "3.0"},
@@ -53,6 +57,9 @@ def scope_of(lane: Lane, head: RequestHead, target: Target) -> dict[str, Any]:
         TARGET_KEY: head.target,
         LEFT_KEY: lane.departure,
     }
+    if lane.parking is not None:  # nothing stands between the relay and the client
+        scope[PIPE_KEY] = True
+    return scope
 
 
 class Call:
@@ -129,7 +136,11 @@ class Call:
         framing = self._framing
         if kind == "http.response.body" and framing is not None and not self._is_over:
             is_last = not message.get("more_body", False)
-            pieces = framing.body(bytes(message.get("body", b"")), is_last=is_last)
+            body = bytes(message.get("body", b""))
+            pipe: Pipe | None = message.get(PIPE_KEY)
+            if pipe is not None:
+                body = await self._pour(pipe, framing)
+            pieces = framing.body(body, is_last=is_last)
             if self._unsent:
                 pieces = (self._unsent, *pieces)
                 self._unsent = b""
@@ -147,6 +158,23 @@ class Call:
         else:
             state = ASGIHTTPState.REQUEST if framing is None else ASGIHTTPState.RESPONSE
             raise UnexpectedMessageError(ASGIHTTPState.CLOSED if self._is_over else state, kind)
+
+    async def _pour(self, pipe: Pipe, framing: Framing) -> bytes:
+        """Write what `pipe` holds; or return it, if it is to be framed first."""
+        lane = self._lane
+        if not isinstance(lane.wire, SocketWire) or not framing.skip(len(pipe)):
+            return pipe.take()
+        if self._unsent:
+            unsent, self._unsent = self._unsent, b""
+            await self._write(unsent)
+        try:
+            await lane.wire.pour(pipe)
+        except GONE:
+            lane.departure.set()
+        except trio.Cancelled:
+            reset(lane.stream)
+            raise
+        return b""
 
     async def _write(self, *pieces: bytes) -> None:
         """Write to the client. Cancellation: the connection is reset, for bytes are missing."""

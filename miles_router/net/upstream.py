@@ -15,14 +15,16 @@ import httptools
 import trio
 
 from miles_router.errors import WorkerBroke
+from miles_router.net.pipe import LEAST_BYTES
 from miles_router.net.reading import AnswerHead, AnswerReading
+from miles_router.net.socket_watch import SocketWatch
 from miles_router.net.tolerance import BROKEN_ANSWER, BROKEN_CONNECTION, broken_answer
-from miles_router.net.wire import wire_of
+from miles_router.net.wire import SocketWire, wire_of
 
 if TYPE_CHECKING:
     from miles_router.core.worker import Worker
     from miles_router.net.dial import Stream
-    from miles_router.net.readiness import Readiness, Watched
+    from miles_router.net.pipe import Pipe
 
 # Large reads: a 67 MB answer costs 256 wake-ups; below, the syscalls show, above, memory does.
 READ_BYTES = 262_144
@@ -35,20 +37,18 @@ class Connection:
 
     __slots__ = (
         "_answer",
-        "_descriptor",
         "_has_failed",
         "_head_bytes",
         "_is_closed",
         "_is_head",
         "_left_bytes",
-        "_readiness",
         "_until_close",
-        "_watched",
         "_wire",
         "authority",
         "idle_since",
         "is_reused",
         "stream",
+        "watch",
         "worker",
     )
 
@@ -59,10 +59,8 @@ class Connection:
         self.is_reused = False
         self.idle_since = 0.0
         self._wire = wire_of(stream)
-        self._descriptor = self.socket.fileno()
+        self.watch = SocketWatch(self.socket.fileno())
         self._is_closed = False
-        self._watched: Watched | None = None
-        self._readiness: Readiness | None = None  # where its socket is watched
         self._answer = AnswerReading()
         self.begin(is_head=False)
 
@@ -92,46 +90,13 @@ class Connection:
         if not self._is_closed:
             self._is_closed = True
             self._answer.parser = None
-            if self._readiness is not None:
-                self._readiness.discard(self._descriptor, self)
-            self._descriptor = -1
+            self.watch.close()
             self.socket.close()
 
     @property
     def descriptor(self) -> int:
         """Of the TCP socket underneath; -1 if it was closed here."""
-        return self._descriptor
-
-    def watch(self, watched: Watched, readiness: Readiness) -> None:
-        """Tell `watched` what becomes of the socket: the next answer is read by it, not by a task.
-
-        The socket stays in the kernel's set when nobody is told: an answer costs it no call.
-        """
-        self._watched = watched
-        if self._readiness is None:
-            self._readiness = readiness
-            readiness.add(self.descriptor, self)
-
-    def unwatch(self) -> None:
-        """Tell nobody, until the next `watch`."""
-        self._watched = None
-
-    def leave_readiness(self) -> None:
-        """A task reads on: it waits in its own way."""
-        self._watched = None
-        if self._readiness is not None:
-            self._readiness.remove(self.descriptor, self)
-            self._readiness = None
-
-    def on_ready(self, events: int) -> None:
-        """See `readiness`."""
-        if self._watched is not None:
-            self._watched.on_ready(events)
-
-    def fail(self) -> None:
-        """See `readiness`."""
-        if self._watched is not None:
-            self._watched.fail()
+        return self.watch.descriptor
 
     async def send(self, data: bytes | memoryview) -> None:
         """Write bytes of a request.
@@ -218,11 +183,38 @@ class Connection:
             if await self._feed():
                 continue
             if not self._until_close:
-                raise WorkerBroke(
-                    f"{self.worker.url}: the worker closed the connection in mid-answer"
-                )
+                raise self._cut_off()
             answer.end()
         return answer.chunks.popleft() if answer.chunks else None
+
+    def _cut_off(self) -> WorkerBroke:
+        return WorkerBroke(f"{self.worker.url}: the worker closed the connection in mid-answer")
+
+    @property
+    def is_pipeable(self) -> bool:
+        """What is to come of the answer may go through a pipe, and is worth one."""
+        return (
+            self._left_bytes >= LEAST_BYTES
+            and not self._answer.chunks
+            and isinstance(self._wire, SocketWire)
+        )
+
+    async def fill(self, pipe: Pipe) -> None:
+        """Move the next of the body into `pipe`; only where `is_pipeable` was true.
+
+        Raises:
+            WorkerBroke: the connection ended before the answer did.
+        """
+        assert isinstance(self._wire, SocketWire), "others are copied"
+        try:
+            moved_bytes = await self._wire.fill(pipe, self._left_bytes)
+        except BROKEN_CONNECTION as error:
+            raise broken_answer(self.worker.url, error) from error
+        if not moved_bytes:
+            raise self._cut_off()
+        self._left_bytes -= moved_bytes
+        if not self._left_bytes:
+            self._answer.end()
 
     async def _feed(self) -> bool:
         """Read once and parse; False at the end of the stream."""

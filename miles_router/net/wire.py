@@ -19,6 +19,7 @@ import trio
 
 if TYPE_CHECKING:
     from miles_router.net.dial import Stream
+    from miles_router.net.pipe import Pipe
 
 
 class Wire(Protocol):
@@ -80,6 +81,33 @@ class SocketWire:
             except BlockingIOError:
                 continue
             rest = rest[sent:]
+
+    async def fill(self, pipe: Pipe, most_bytes: int) -> int:
+        """Move the next bytes into `pipe`, as soon as there are any; 0 at the end.
+
+        Raises:
+            trio.ClosedResourceError, OSError: the connection is no more.
+        """
+        descriptor = self._descriptor()
+        while True:
+            await trio.lowlevel.wait_readable(descriptor)
+            try:
+                return pipe.fill(descriptor, most_bytes)
+            except BlockingIOError:
+                continue
+
+    async def pour(self, pipe: Pipe) -> None:
+        """Write all that `pipe` holds. Cancellation: a part of it may have been sent.
+
+        Raises:
+            trio.ClosedResourceError, OSError: the connection is no more.
+        """
+        descriptor = self._descriptor()
+        while len(pipe):
+            try:
+                pipe.pour(descriptor)
+            except BlockingIOError:
+                await trio.lowlevel.wait_writable(descriptor)
 
     def _descriptor(self) -> int:
         """Asked for anew at each call: the number of a closed socket may be another's."""

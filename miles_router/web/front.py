@@ -23,7 +23,9 @@ from miles_router.errors import Forbidden, RequestAborted, RouterError, Shutting
 from miles_router.net.begun import BEGUN_KEY
 from miles_router.net.body import RequestBody
 from miles_router.net.departures import LEFT_KEY
-from miles_router.net.exchange import Exchange, RelayRequest
+from miles_router.net.exchange import Exchange
+from miles_router.net.lane_call import PIPE_KEY
+from miles_router.net.relay_request import RelayRequest
 from miles_router.net.request_head import TARGET_KEY
 from miles_router.web.aborted import send_aborted
 from miles_router.web.caller import RequestContext, context_of, matched, target_path
@@ -200,6 +202,7 @@ def _relay_request(
         path_class=context.path_class,
         is_generation=generates,
         session=None if session is None else (context.caller.tenant, session),
+        takes_pipes=PIPE_KEY in scope,
     )
 
 

@@ -18,7 +18,8 @@ from miles_router.core.request import classify, find_rids, is_generation
 from miles_router.core.urlrules import parse_worker_url
 from miles_router.core.worker import ProbeOutcome, ProbeReport, Worker, WorkerSpec
 from miles_router.net.body import RequestBody
-from miles_router.net.exchange import Exchange, RelayRequest
+from miles_router.net.exchange import Exchange
+from miles_router.net.relay_request import RelayRequest
 from tests.doubles.worker_double import Answer, MemoryDialer, WorkerDouble, echo
 
 if TYPE_CHECKING:
