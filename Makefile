@@ -29,7 +29,8 @@ test: $(VENV)/installed-test  ## Formatter, linters, types, layers, and all test
 test-real: $(VENV)/installed-test $(VENV)/installed-real  ## The tests with a real model
 	$(BIN)/pytest -q -m real
 
-bench: $(VENV)/installed-test  ## What the token cache and the terminal UI cost, in memory and time
+bench: $(VENV)/installed-test  ## What relaying, the token cache and the terminal UI cost, in memory and time
+	$(BIN)/python -m tests.bench.relay
 	$(BIN)/python -m tests.bench.token_cache
 	$(BIN)/python -m tests.bench.terminal_ui
 

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from structlog.typing import FilteringBoundLogger
 
     from miles_router.config import Settings
+    from miles_router.net.token_cache import TokenCache
 
 
 def assemble(
@@ -66,16 +67,6 @@ def assemble(
     )
     rules = AddressRules.parse(settings.allow_workers)
     boot_id = uuid.uuid4().hex
-    cache = None
-    if settings.has_token_cache:
-        if RADIX_TREE_MIDDLEWARE in settings.middleware:
-            log.info(
-                "token_cache_named", middleware=RADIX_TREE_MIDDLEWARE, stands_for="--token-cache"
-            )
-        # numpy and all that works on tokens come with it: 150 ms of CPU that others do not need.
-        from miles_router.open_cache import open_cache  # noqa: PLC0415
-
-        cache = open_cache(settings, events=events, log=log, boot_id=boot_id)
     return Services(
         settings=settings,
         pool=Pool(workers=workers, admission=admission, events=events, limits=limits),
@@ -92,8 +83,21 @@ def assemble(
         started_at=now,
         boot_id=boot_id,
         log_ring=LogRing() if log_ring is None else log_ring,
-        token_cache=cache,
+        token_cache=_token_cache(settings, events=events, log=log, boot_id=boot_id),
     )
+
+
+def _token_cache(
+    settings: Settings, *, events: EventLog, log: FilteringBoundLogger, boot_id: str
+) -> TokenCache | None:
+    if not settings.has_token_cache:
+        return None
+    if RADIX_TREE_MIDDLEWARE in settings.middleware:
+        log.info("token_cache_named", middleware=RADIX_TREE_MIDDLEWARE, stands_for="--token-cache")
+    # numpy and all that works on tokens come with it: 150 ms of CPU that others do not need.
+    from miles_router.open_cache import open_cache  # noqa: PLC0415
+
+    return open_cache(settings, events=events, log=log, boot_id=boot_id)
 
 
 def add_configured_workers(services: Services) -> None:

@@ -18,6 +18,7 @@ import msgspec
 
 from miles_router.errors import WorkerFault
 from miles_router.net.plan import MOST_HEAD_BYTES, cut
+from miles_router.net.readiness import LEFT
 
 if TYPE_CHECKING:
     from miles_router.core.admission import Lease
@@ -64,7 +65,7 @@ class Begun(msgspec.Struct, eq=False):
 
     # -- the answer -------------------------------------------------------------------------------
 
-    def on_ready(self, _events: int) -> None:
+    def on_ready(self, events: int) -> None:
         """The worker has sent something, or closed the connection."""
         if self.status:
             return  # what comes behind an answer is found before the connection is used again
@@ -86,6 +87,8 @@ class Begun(msgspec.Struct, eq=False):
         else:
             self.answered_at = now
             self._begin_answer(data, connection)
+        if events & LEFT and not self.status:  # told with the bytes before it, and not again
+            self.hand_over()
 
     def _begin_answer(self, data: bytes, connection: Connection) -> None:
         known = cut(data)

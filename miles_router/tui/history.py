@@ -113,7 +113,6 @@ class History:
         self._lag_s = Levels(TOTALS_SPAN_S)
         self._requests = Counts(TOTALS_SPAN_S)
         self._elapsed_s = Counts(TOTALS_SPAN_S)
-        self._request_counter: int | None = None
         self._top: float | None = None  # worked out once after each snapshot
 
     # Reading.
@@ -150,9 +149,10 @@ class History:
         return self._top
 
     def throughput(self, span_s: int = SPAN_S, width: int = SPAN_S) -> list[float]:
-        """Requests per second of the whole router, oldest first: `width` means.
+        """Requests per second that all workers finished, oldest first: `width` means.
 
-        They span `series.plot_span(span_s, width)` seconds; NaN where nobody knows.
+        Not what the router itself refused: a queue that is full would look like a busy pool. They
+        span `series.plot_span(span_s, width)` seconds; NaN where nobody knows.
         """
         slots = min(plot_span(span_s, width), TOTALS_SPAN_S)
         counted, elapsed_s = self._requests.values[-slots:], self._elapsed_s.values[-slots:]
@@ -197,9 +197,8 @@ class History:
         if is_new_boot:
             for worker in self._workers.values():
                 worker.forget_counters()
-            self._request_counter = None
             self._boot_id = snapshot.boot_id
-        self._take_workers(snapshot, elapsed_s, slot, now)
+        self._take_workers(snapshot, elapsed_s, slot, now, is_first=is_first)
         self._take_totals(snapshot.totals, is_told=bool(snapshot.boot_id))
         self._elapsed_s.add(elapsed_s)
 
@@ -216,15 +215,21 @@ class History:
             self._elapsed_s.advance(later)
         return self._slot
 
-    def _take_workers(self, snapshot: Snapshot, elapsed_s: float, slot: int, now: float) -> None:
+    def _take_workers(
+        self, snapshot: Snapshot, elapsed_s: float, slot: int, now: float, *, is_first: bool
+    ) -> None:
         workers = self._workers
         shown = {view.id: view for view in snapshot.workers}
+        finished = 0
         for each, view in shown.items():
             worker = workers.get(each)
             if worker is None:
                 worker = workers[each] = _Worker(len(workers))
             worker.seen_slot = slot
+            if not is_first:  # one that is new has answered what it has since the last snapshot
+                finished += max(0, view.served - (worker.served_counter or 0))
             worker.take(view, elapsed_s, now)
+        self._requests.add(finished)
         if len(workers) > len(shown):
             gone_since = slot - SPAN_S
             for each in [each for each, one in workers.items() if one.seen_slot < gone_since]:
@@ -242,8 +247,3 @@ class History:
             self._queued.take(totals.queued)
         if is_told and totals.loop_lag_p99_s is not None:
             self._lag_s.take(totals.loop_lag_p99_s)
-        before = self._request_counter
-        count = totals.requests if totals.relayed is None else totals.relayed
-        if before is not None and count > before:
-            self._requests.add(count - before)
-        self._request_counter = count

@@ -63,8 +63,9 @@ class Received:
         self.log_seq = max(0, snapshot.log_seq - LOG_LINES_KEPT)
         if was_known:
             message = f"the router restarted (version {snapshot.version})"
-            self._events.append(Event(0, unix_now_s, RESTARTED, message))
-            self._lines.append(LogLine(0, unix_now_s, "warning", message))
+            began_at = max(0.0, unix_now_s - snapshot.uptime_s)  # what follows happened since then
+            self._events.append(Event(0, began_at, RESTARTED, message))
+            self._lines.append(LogLine(0, began_at, "warning", message))
             self._shown_events = self._shown_lines = None
         return True
 

@@ -12,6 +12,7 @@ build: machines differ.
 from __future__ import annotations
 
 import argparse
+import gc
 import json
 import os
 import signal
@@ -29,7 +30,8 @@ import httptools
 import trio
 
 from miles_router.sim import SimSettings, running_sim
-from tests.bench.measuring import Quiet, cpu_s, environment, port_in, quantile, show, spread
+from tests.bench.measuring import Quiet, cpu_s, environment, port_in, quantile
+from tests.bench.terminal_ui_figures import MODES, PACED_HZ, Figures, fields, report
 from tests.doubles.pseudo_terminal import on_terminal
 
 if TYPE_CHECKING:
@@ -39,33 +41,15 @@ if TYPE_CHECKING:
 
 WORKERS = 64
 CONNECTIONS = 16
-PACED_HZ = 100
 FOREIGN_SHARE = 0.25
 TRIES = 4
 # After a stop: the UI draws everything anew, and what was due meanwhile is done.
 WAKE_S = 1.0
-MODES = ("headless", "embedded", "attached")
 BODY = json.dumps({"text": "hello", "sampling_params": {"max_new_tokens": 1}}).encode()
 REQUEST = (
     b"POST /generate HTTP/1.1\r\nHost: bench\r\nContent-Type: application/json\r\n"
     b"Content-Length: %d\r\n\r\n%s" % (len(BODY), BODY)
 )
-
-
-@dataclass(slots=True)
-class Figures:
-    """Of one router in one turn. Seconds, and requests per second.
-
-    `cpu_share`: CPU of the router with its UI, or of an attached UI, in cores, while requests come
-    at `PACED_HZ`. `foreign_share`: of the machine, the most that others took in a measurement.
-    """
-
-    saturated_hz: float = 0.0
-    saturated_p99_s: float = 0.0
-    paced_p50_s: float = 0.0
-    paced_p99_s: float = 0.0
-    cpu_share: float = 0.0
-    foreign_share: float = 0.0
 
 
 async def answer(stream: trio.SocketStream) -> None:
@@ -199,6 +183,7 @@ async def painted(terminal: PseudoTerminal) -> None:
 async def measure(running: Running, seconds: float) -> Figures:
     """One turn; the router is stopped before and afterwards."""
     port, pids = running.port, running.pids
+    gc.collect()  # between turns: it takes 0.1 s, which belongs to none of them
     running.send(signal.SIGCONT)
     await trio.sleep(WAKE_S)
     (rate, p99), foreign = await quietly(lambda: saturate(port, seconds), pids)
@@ -265,49 +250,6 @@ async def run(rounds: int, turns: int, seconds: float, path: Path | None) -> Non
         await trio.Path(path).write_text(text, encoding="utf-8")
 
 
-def fields(figures: Figures) -> dict[str, float]:
-    return {name: getattr(figures, name) for name in Figures.__slots__}
-
-
-def report(found: dict[str, list[Figures]], paints: list[tuple[float, float]]) -> None:
-    base = found["headless"]
-    for mode, bound in (("embedded", ">= 0.85 x"), ("attached", ">= 0.97 x")):
-        ratios = [
-            one.saturated_hz / other.saturated_hz
-            for one, other in zip(found[mode], base, strict=True)
-        ]
-        show(f"requests/s at saturation, {mode} UI, of headless", spread(ratios, "x"), bound)
-    rates = [one.saturated_hz for one in base]
-    show("  requests/s of the headless router", spread(rates, "/s"), "-")
-    for mode in MODES:
-        p99 = [one.saturated_p99_s * 1e3 for one in found[mode]]
-        show(f"  p99 at saturation, {mode}", spread(p99, "ms"), "-")
-    for mode in MODES:
-        p99 = [one.paced_p99_s * 1e3 for one in found[mode]]
-        show(f"p99 at {PACED_HZ} requests/s, {mode}", spread(p99, "ms"), "-")
-    for mode in MODES[1:]:
-        added = [
-            (one.paced_p99_s - other.paced_p99_s) * 1e3
-            for one, other in zip(found[mode], base, strict=True)
-        ]
-        show(f"  added by the {mode} UI", spread(added, "ms"), "<= 2 ms")
-    ui = {
-        "embedded": [
-            one.cpu_share - other.cpu_share
-            for one, other in zip(found["embedded"], base, strict=True)
-        ],
-        "attached": [one.cpu_share for one in found["attached"]],
-    }
-    for mode, shares in ui.items():
-        what = f"CPU of the {mode} UI at 5 Hz, {PACED_HZ} requests/s"
-        show(what, spread([share * 100 for share in shares], "%"), "<= 6 %")
-    foreign = [one.foreign_share * 100 for figures in found.values() for one in figures]
-    show("  of the machine, taken by others meanwhile", spread(foreign, "%"), "-")
-    took, cpu = zip(*paints, strict=True)
-    show("start to first paint, no token cache", spread(list(took), "s"), "<= 1 s")
-    show("  CPU time of it", spread(list(cpu), "s"), "-")
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--rounds", type=int, default=3)
@@ -315,6 +257,9 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=2.0, help="at saturation, in each turn")
     parser.add_argument("--json", type=Path, help="file for the figures of all rounds")
     chosen = parser.parse_args()
+    gc.disable()
+    # What is stopped stays so when this process just dies: end as with Ctrl-C.
+    signal.signal(signal.SIGTERM, lambda *_: os.kill(os.getpid(), signal.SIGINT))
     trio.run(partial(run, chosen.rounds, chosen.turns, chosen.seconds, chosen.json))
 
 

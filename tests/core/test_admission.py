@@ -228,3 +228,50 @@ def test_a_lease_costs_the_same_with_a_thousand_workers(
         return count_opcodes(rounds)
 
     assert cost(1_000) < 1.5 * cost(10)
+
+
+# -- without a ticket -----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("policy", sorted(POLICIES))
+def test_what_is_taken_is_what_a_ticket_would_be_granted(policy: str) -> None:
+    taking, waiting = Rig(policy=policy), Rig(policy=policy)
+    for rig in (taking, waiting):
+        for number in range(3):
+            rig.joined(number)
+    for turn in range(12):
+        session: SessionKey | None = ("default", f"s{turn % 4}") if turn % 2 else None
+        lease = taking.admission.take(session, taking.now)
+        ticket = Ticket(wake=lambda: None, session=session)
+        waiting.admission.enqueue(ticket, waiting.now)
+        assert lease is not None
+        assert ticket.lease is not None
+        assert lease.worker.id == ticket.lease.worker.id
+        assert lease.taken_at == taking.now
+        if turn % 3:
+            lease.release(taking.now)
+            ticket.lease.release(waiting.now)
+    assert taking.admission.inflight == waiting.admission.inflight == 4
+
+
+def test_nothing_is_taken_from_those_who_wait() -> None:
+    rig = Rig(limits=AdmissionLimits(max_inflight_per_worker=1))
+    assert rig.admission.take(None, rig.now) is None
+    first = rig.joined(1)
+    lease = rig.admission.take(None, rig.now)
+    assert lease is not None
+    assert rig.admission.take(None, rig.now) is None
+    ticket = Ticket(wake=lambda: None, exclude=frozenset({first.id}))
+    rig.admission.enqueue(ticket, rig.now)
+    lease.release(rig.now)
+    assert rig.admission.take(None, rig.now) is None, "the ticket came first"
+    rig.admission.withdraw(ticket, rig.now)
+    assert rig.admission.take(None, rig.now) is not None
+
+
+def test_no_more_is_taken_than_all_may_hold() -> None:
+    rig = Rig(limits=AdmissionLimits(max_inflight_total=2))
+    rig.joined(1)
+    leases = [rig.admission.take(None, rig.now) for _ in range(3)]
+    assert [lease is not None for lease in leases] == [True, True, False]
+    assert rig.admission.inflight == 2

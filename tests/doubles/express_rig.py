@@ -5,6 +5,7 @@ The express lives on the kernel's sockets, so everything here is on loopback.
 
 from __future__ import annotations
 
+import os
 import select
 from contextlib import asynccontextmanager
 from functools import partial
@@ -103,6 +104,11 @@ class SocketEnd:
 
     async def send_all(self, data: bytes) -> None:
         await self.stream.send_all(data)
+
+    def send_and_shut(self, data: bytes) -> None:
+        """Both at once, so that the router is told of both at once."""
+        os.write(self.stream.socket.fileno(), data)
+        self.shut()
 
     def shut(self) -> None:
         self._is_shut = True

@@ -73,8 +73,9 @@ LINES = [
 STATUSES = [b"200 OK", b"204 No Content", b"304 Not Modified", b"500 Oh", b"404", b"999 X"]
 BEFORE = [b"", b"HTTP/1.1 100 Continue\r\n\r\n", b"HTTP/1.1 100 C\r\nContent-Length: 0\r\n\r\n"]
 ANSWERS = st.builds(
-    lambda before, version, status, lines: b"%b%b %b\r\n%b\r\n\r\n"
-    % (before, version, status, b"\r\n".join(lines)),
+    lambda before, version, status, lines: (
+        b"%b%b %b\r\n%b\r\n\r\n" % (before, version, status, b"\r\n".join(lines))
+    ),
     st.sampled_from(BEFORE),
     st.sampled_from([b"HTTP/1.1", b"HTTP/1.0"]),
     st.sampled_from(STATUSES),
@@ -90,9 +91,7 @@ PLAIN = b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\n"
 )
 @example(first=PLAIN, body=b"hello", length=11)
 @example(first=b"HTTP/1.1 304 N\r\nContent-Length: 0\r\n\r\n", body=b"", length=7)
-def test_what_is_remembered_is_what_would_be_framed(
-    first: bytes, body: bytes, length: int
-) -> None:
+def test_what_is_remembered_is_what_would_be_framed(first: bytes, body: bytes, length: int) -> None:
     heads = learned(first + body)
     found = cut(first)
     if found is None:

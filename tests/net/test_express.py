@@ -3,16 +3,27 @@
 from __future__ import annotations
 
 import gc
+import os
+import socket
+import ssl
+from collections import Counter
+from contextlib import suppress
+from functools import partial
 from typing import TYPE_CHECKING
 
 import pytest
 import trio
+import trustme
 
-from tests.doubles.express_rig import ExpressRig, needs_epoll, open_express, request
+from miles_router.core.urlrules import AddressRules
+from miles_router.net.begun import Begun
+from miles_router.net.dial import Dialer
+from miles_router.net.readiness import MOST_AT_ONCE
+from tests.doubles.express_rig import needs_epoll, open_express, request
 from tests.doubles.worker_double import Peer, Seen
 
 if TYPE_CHECKING:
-    from miles_router.core.worker import Worker
+    from miles_router.net.lane import Lane
 
 pytestmark = [pytest.mark.loopback, needs_epoll]
 
@@ -92,9 +103,7 @@ async def test_answers_of_every_size_whose_head_is_known(size_bytes: int) -> Non
 
 @pytest.mark.parametrize("count", [2, 3, 50])
 @pytest.mark.parametrize("is_known", [False, True])
-async def test_requests_that_come_together_are_answered_in_turn(
-    count: int, is_known: bool
-) -> None:
+async def test_requests_that_come_together_are_answered_in_turn(count: int, is_known: bool) -> None:
     async with open_express() as rig:
         await rig.add()
         await rig.warm()
@@ -196,22 +205,24 @@ async def test_where_all_workers_are_full_requests_wait_in_turn() -> None:
 
 @pytest.mark.parametrize("is_first", [False, True])
 async def test_a_worker_behind_tls_gets_no_byte_in_clear(is_first: bool) -> None:
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(*certificate())
+    authority = trustme.CA()
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    authority.issue_cert("127.0.0.1").configure_cert(context)
+    trusting = ssl.create_default_context()
+    authority.configure_trust(trusting)
     first_bytes: list[int] = []
 
     async def serve(stream: trio.SocketStream) -> None:
-        first_bytes.append((await trio.socket.from_stdlib_socket(dup(stream)).recv(1, PEEK))[0])
-        secure = trio.SSLStream(stream, context, https_compatible=True)
+        first_bytes.extend(await stream.socket.recv(1, socket.MSG_PEEK))
+        secure = trio.SSLStream(stream, context, server_side=True, https_compatible=True)
         peer = Peer(secure)  # type: ignore[arg-type]  # a stream
         with suppress(trio.BrokenResourceError):
             while (seen := await peer.read_head()) is not None:
                 await peer.answer(await peer.read_body(seen))
 
     async with open_express(policy="round_robin") as rig:
-        trusted = ssl.create_default_context(cafile=certificate()[0])
         rig.services.dialer = Dialer(
-            AddressRules.parse(()), connect_timeout_s=5, ssl_context=trusted
+            AddressRules.parse(()), connect_timeout_s=5, ssl_context=trusting
         )
         if not is_first:
             await rig.add()
@@ -258,11 +269,13 @@ async def test_many_at_once_do_not_hold_the_loop() -> None:
 
         async with trio.open_nursery() as nursery:
             nursery.start_soon(turn)
+            await rig.until(lambda: turns)
             for client in clients:  # all at once, as far as the router sees
-                client.stream.socket._sock.send(request(BODY))  # noqa: SLF001
+                os.write(client.stream.socket.fileno(), request(BODY))
             await rig.until(lambda: len(told) >= len(clients))
             nursery.cancel_scope.cancel()
-        assert max(Counter(told).values()) <= MOST_AT_ONCE
+        # A task that runs once a turn may run before the burst of one, and behind that of the next.
+        assert max(Counter(told).values()) <= 2 * MOST_AT_ONCE
         for client in clients:
             assert await client.answer() == (200, BODY)
         await rig.assert_quiet()

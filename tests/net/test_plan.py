@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from hypothesis import example, given
@@ -12,7 +12,9 @@ from miles_router.core.auth import Caller
 from miles_router.net.gate import Gate
 from miles_router.net.plain import plain_target
 from miles_router.net.plan import MOST_HEAD_BYTES, MOST_HEADS, Plan, Plans, cut
-from miles_router.net.request_head import RequestHead
+
+if TYPE_CHECKING:
+    from miles_router.net.request_head import RequestHead
 
 HEAD = b"POST /generate HTTP/1.1\r\nHost: a\r\n%b\r\n\r\n"
 LENGTH = b"Content-Length: 5"

@@ -28,7 +28,7 @@ def limit_descriptors(router: Router, most: int) -> None:
 async def held_descriptors(router: Router) -> int:
     """What it holds while no probe is under way."""
     seen = []
-    for _ in range(20):
+    for _ in range(75):
         seen.append(router.descriptors)
         await trio.sleep(0.02)
     return min(seen)

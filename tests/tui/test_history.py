@@ -185,16 +185,24 @@ def test_the_newest_mean_of_a_line_moves_within_its_second() -> None:
     assert [line[2] for line in lines] == [line[0] for line in lines]
 
 
-def test_throughput_is_of_what_is_relayed_where_that_is_known() -> None:
+def test_throughput_is_of_what_workers_answered() -> None:
     history = History()
-    for second in range(20):
-        totals = {"requests": 30 * second, "relayed": 4 * second}
-        history.take(a_snapshot([], totals=totals), float(second))
+    for second in range(20):  # a queue that is full: most are refused at once
+        totals = {"requests": 900 * second, "relayed": 400 * second}
+        workers = [a_worker("one", served=3 * second), a_worker("two", served=second)]
+        history.take(a_snapshot(workers, totals=totals), float(second))
     assert history.throughput_now() == pytest.approx(4)
-    old = History()
-    for second in range(20):
-        old.take(a_snapshot([], totals={"requests": 30 * second}), float(second))
-    assert old.throughput_now() == pytest.approx(30)
+    rates = [history.rate("one"), history.rate("two")]
+    assert rates == [pytest.approx(3), pytest.approx(1)], "its sum is what stands in the rows"
+
+
+def test_a_worker_that_comes_or_goes_takes_no_throughput_back() -> None:
+    history = History()
+    for second in range(10):
+        shown = [a_worker("old", served=50)] if second < 9 else []
+        new = [a_worker("new", served=2 * (second - 7))] if second >= 8 else []
+        history.take(a_snapshot([*shown, *new]), float(second))
+    assert known(history.throughput())[-3:] == [0, 2, 2]
 
 
 def test_what_only_the_admin_is_told_is_a_gap() -> None:
@@ -210,8 +218,8 @@ def test_what_only_the_admin_is_told_is_a_gap() -> None:
 def test_totals_over_a_span() -> None:
     history = History()
     for second in range(200):
-        totals = {"inflight": 5, "queued": second, "requests": 30 * second, "loop_lag_p99_s": None}
-        history.take(a_snapshot([], totals=totals), float(second))
+        totals = {"inflight": 5, "queued": second, "loop_lag_p99_s": None}
+        history.take(a_snapshot([a_worker(served=30 * second)], totals=totals), float(second))
     assert plot_span(120, 50) == 150
     assert history.queued(120, 50) == [*(52 + 3 * n for n in range(49)), 198.5]
     assert known(history.throughput(120, 50)) == [pytest.approx(30)] * 50

@@ -16,8 +16,10 @@ if TYPE_CHECKING:
 PICTURE = pictures.picture(3)
 
 
-def of_boot(boot_id: str, *, events: int = 0, lines: int = 0) -> Snapshot:
-    return msgspec.structs.replace(PICTURE, boot_id=boot_id, last_event_seq=events, log_seq=lines)
+def of_boot(boot_id: str, *, events: int = 0, lines: int = 0, uptime_s: float = 3.0) -> Snapshot:
+    return msgspec.structs.replace(
+        PICTURE, boot_id=boot_id, last_event_seq=events, log_seq=lines, uptime_s=uptime_s
+    )
 
 
 def event(seq: int) -> Event:
@@ -63,7 +65,7 @@ def test_a_restart_keeps_what_was_and_says_so() -> None:
     received.take_lines([line(1)])
     assert [one.kind for one in received.events()] == ["state", "state", RESTARTED, "state"]
     note = received.events()[2]
-    assert (note.time_s, note.message) == (50.0, "the router restarted (version 0.4.0)")
+    assert (note.time_s, note.message) == (47.0, "the router restarted (version 0.4.0)")
     assert [one.seq for one in received.lines()] == [1, 2, 0, 1]
     assert (received.events_seq, received.log_seq) == (1, 1)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 import trio
@@ -15,13 +15,15 @@ from miles_router.core.urlrules import parse_worker_url
 from miles_router.core.worker import Worker, WorkerSpec
 from miles_router.net.gate import Gate
 from miles_router.net.plain import plain_target
-from miles_router.net.plan import Plan
 from miles_router.net.request_bytes import request_head
 from miles_router.net.request_head import TARGET_KEY
 from miles_router.net.upstream import Connection
 from miles_router.web.build import planner_of
 from tests.doubles.memory_net import memory_connection
 from tests.web.rig import ADMIN, open_router
+
+if TYPE_CHECKING:
+    from miles_router.net.plan import Plan
 
 KEY = "tenant-key-1234567890"
 BODY = b'{"text": "a"}'

@@ -6,12 +6,20 @@ from typing import TYPE_CHECKING
 
 from textual import on
 from textual.containers import Horizontal
+from textual.geometry import Size
 from textual.message import Message
+from textual.reactive import Reactive
 from textual.widgets import Input, Static
 
 if TYPE_CHECKING:
     from textual import events
     from textual.app import ComposeResult
+
+
+class _Field(Input):
+    """As wide as its place, whatever is typed: no letter lays the screen out anew, for 20 ms."""
+
+    virtual_size: Reactive[Size] = Reactive(Size(0, 0), layout=False)
 
 
 class FilterBar(Horizontal):
@@ -46,7 +54,7 @@ class FilterBar(Horizontal):
 
     def compose(self) -> ComposeResult:
         """A mark, the text, and room for an error."""
-        field = Input(placeholder="state:up err:>0 wt:!=128 part of a name", compact=True)
+        field = _Field(placeholder="state:up err:>0 wt:!=128 part of a name", compact=True)
         field.select_on_focus = False  # the next key would replace the filter
         field.cursor_blink = False
         yield Static("/", id="filter-mark")
@@ -76,7 +84,7 @@ class FilterBar(Horizontal):
 
     def tell(self, error: str) -> None:
         """Show what is wrong, or, with an empty text, that nothing is."""
-        self.query_one("#filter-error", Static).update(error)
+        self.query_one("#filter-error", Static).update(error, layout=False)
 
     def close(self, text: str) -> None:
         """Go out of sight."""
