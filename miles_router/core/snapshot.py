@@ -85,8 +85,8 @@ class Totals(msgspec.Struct, frozen=True):
     """Sums over everything.
 
     `requests` and `responses` (by status) are all that were answered, polls of screens among them;
-    `relayed` are those that workers were asked, None where that is not known. The lag of the loop
-    is that of the last two minutes.
+    `relayed` are those that were meant for workers, refused ones among them, None where that is not
+    known. The lag of the loop is that of the last two minutes.
     """
 
     workers: int

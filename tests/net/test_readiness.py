@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import select
 import socket
+import sys
 from typing import TYPE_CHECKING
 
 import pytest
@@ -28,10 +29,16 @@ class One:
         self.client, self.server = socket.socketpair()
         self.told = 0  # that the other side has left
         self.events = 0
+        self.is_broken = self.has_failed = False
 
     def on_ready(self, events: int) -> None:
         self.told += bool(events & LEFT)
         self.events |= events
+        if self.is_broken:
+            raise LookupError("a mistake")
+
+    def fail(self) -> None:
+        self.has_failed = True
 
 
 @pytest.fixture
@@ -136,3 +143,20 @@ async def test_every_change_is_told_until_it_is_nobodys(
     one.client.close()
     await trio.sleep(0.02)
     assert not one.events
+
+
+async def test_a_mistake_ends_its_own_connection_alone(
+    ones: list[One], nursery: trio.Nursery
+) -> None:
+    mistakes: list[BaseException | None] = []
+    readiness = Readiness(lambda: mistakes.append(sys.exception()))
+    for one in ones:
+        readiness.add(one.server.fileno(), one, only_left=True)
+    ones[0].is_broken = True
+    nursery.start_soon(readiness.run)
+    for one in ones:
+        one.client.close()
+    await trio.sleep(0.05)
+    assert [type(mistake) for mistake in mistakes] == [LookupError]
+    assert [one.has_failed for one in ones] == [True, False, False, False]
+    assert [one.told for one in ones] == [1, 1, 1, 1]

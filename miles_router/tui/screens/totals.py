@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from miles_router.core.snapshot import Totals
     from miles_router.tui.glyphs import Glyphs
-    from miles_router.tui.rows import Line
+    from miles_router.tui.rows import Line, Pair
     from miles_router.tui.screens.seen import Seen
 
 # Long enough to see a training step's rollout and the pause after it.
@@ -74,14 +74,27 @@ def total_lines(totals: Totals, width: int, glyphs: Glyphs, *, is_told: bool = T
     return [
         (
             Cell(fmt.fit(glyphs.safe(label), label_width, glyphs=glyphs), "dim"),
-            Cell(fmt.fit(glyphs.safe(text), width - label_width, glyphs=glyphs)),
+            Cell(fmt.fit(glyphs.safe(cell.text), width - label_width, glyphs=glyphs), cell.tone),
         )
-        for label, text in _pairs(totals, is_told=is_told)
+        for label, cell in _cells(totals, glyphs, is_told=is_told)
     ]
 
 
+def _cells(totals: Totals, glyphs: Glyphs, *, is_told: bool) -> Iterator[Pair]:
+    for label, text in _pairs(totals, is_told=is_told):
+        status = label.strip()
+        is_bad = status in totals.responses and totals.responses[status] and _is_refusal(status)
+        yield label, Cell(text + glyphs.attention, "warn") if is_bad else Cell(text)
+
+
+def _is_refusal(status: str) -> bool:
+    """What a caller did nothing wrong for: the queue is full, or nobody could answer."""
+    return status == "429" or status.startswith("5")
+
+
 def _pairs(totals: Totals, *, is_told: bool) -> Iterator[tuple[str, str]]:
-    yield "workers", f"{totals.workers:,}, {totals.healthy_workers:,} take requests"
+    take = "takes" if totals.healthy_workers == 1 else "take"
+    yield "workers", f"{totals.workers:,}, {totals.healthy_workers:,} {take} requests"
     for state, count in sorted(totals.states.items(), key=lambda item: (-item[1], item[0])):
         if count:
             yield f"  {state}", f"{count:,}"
@@ -92,9 +105,9 @@ def _pairs(totals: Totals, *, is_told: bool) -> Iterator[tuple[str, str]]:
     yield "in flight", f"{totals.inflight:,}, {totals.queued:,} queued"
     yield "sessions", f"{totals.sessions:,}"
     yield "", ""
-    if totals.relayed is not None:
-        yield "relayed", f"{totals.relayed:,}"
     yield "requests", f"{totals.requests:,}"
+    if totals.relayed is not None:
+        yield "  for workers", f"{totals.relayed:,}"
     for status, count in sorted(totals.responses.items()):
         yield f"  {status}", f"{count:,}"
     yield "retries", f"{totals.retries:,}"
