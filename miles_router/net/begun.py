@@ -63,6 +63,9 @@ class Begun(msgspec.Struct, eq=False):
     _missing_bytes: int = 0  # of it
     _unwritten: bytes | memoryview = b""  # of an answer that has come whole
 
+    def __repr__(self) -> str:  # prompts stay out of logs and tracebacks
+        return f"<Begun {self.running.request_id} on {self.lease.worker.url}>"
+
     # -- the answer -------------------------------------------------------------------------------
 
     def on_ready(self, events: int) -> None:

@@ -51,6 +51,9 @@ class Plan(msgspec.Struct, frozen=True):
     rest: bytes
     takes_key: bool  # a worker that wants a key is sent its own
 
+    def __repr__(self) -> str:  # keys stay out of logs and tracebacks
+        return f"<Plan {self.path}>"
+
     def write(self, connection: Connection, request_id: str, body: bytes) -> bytes:
         """The bytes of one request of this kind for the worker behind `connection`."""
         api_key = connection.worker.spec.api_key if self.takes_key else None

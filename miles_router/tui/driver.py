@@ -71,6 +71,10 @@ class TerminalDriver(LinuxDriver):
         self.is_away = False
         if not self.terminal.is_foreground:
             self.attrs_before = None
+        elif self.is_up:
+            # A terminal that lays long lines out anew (tmux, after a change of its size) may show
+            # the last of this screen among the shell's.
+            super().write("\x1b[2J")
         super().stop_application_mode()
         self.is_up = False
 

@@ -8,7 +8,7 @@ from concurrent.futures import ProcessPoolExecutor
 from typing import TYPE_CHECKING, Any
 
 from tests.bench.load import Load, saturate, waves
-from tests.bench.measuring import quantile, resident_bytes, show
+from tests.bench.measuring import Quiet, quantile, resident_bytes, show
 from tests.bench.routed import (
     Router,
     answer,
@@ -37,7 +37,9 @@ def measure(scratch: Path, rounds: int, seconds: float) -> dict[str, Any]:
         for name, over_s in (("steady", DELAY_S), ("burst", 0.0)):
             with running_router(scratch, workers) as router:
                 time.sleep(SETTLED_AFTER_S)
+                quiet = Quiet([router.pid, workers.pid])
                 found[name] = _one(router, over_s)
+                found[name]["foreign_share"] = quiet.foreign_share()
             _report(name, found[name])
     return found
 
@@ -114,3 +116,5 @@ def _report(name: str, found: dict[str, Any]) -> None:
     late = f"{found['over_delay_p50_s'] * 1e3:.1f} ms, {found['over_delay_worst_s'] * 1e3:.0f} ms"
     show("  answers later than the workers slept, median and most", late)
     show("  CPU per request", f"{found['cpu_us']:.0f} us")
+    foreign = f"{found['foreign_share'] * 100:.0f} %"
+    show("  of the machine, taken by others meanwhile", foreign)

@@ -45,6 +45,8 @@ async def test_running_requests_finish_first(way: str, log: Path) -> None:
                 tui.terminal.press(key)
             await tui.terminal.until(lambda: "1 running request may take" in tui.terminal.after)
             assert tui.terminal.is_restored
+            screen, _, _ = bytes(tui.terminal.output).partition(b"\x1b[?1049l")
+            assert screen.rfind(b"\x1b[2J") > screen.rfind(b"active")  # nothing of it is left
             with trio.fail_after(8):
                 assert (await client.receive()).status == 200
         assert await tui.terminal.exit_code() == 0

@@ -92,7 +92,8 @@ def _health(view: WorkerView, glyphs: Glyphs) -> Iterable[Pair]:
     if view.is_newest_version:
         yield "weights", Cell(version)
     else:
-        yield "weights", Cell(f"{version}{glyphs.attention} not the newest", "warn")
+        why = "not known" if view.weight_version is None else "not the newest"
+        yield "weights", Cell(f"{version}{glyphs.attention} {why}", "warn")
     probe = view.last_probe
     if probe is None:
         yield "health", Cell("not probed yet", "dim")

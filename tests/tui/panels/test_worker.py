@@ -146,3 +146,10 @@ def test_where_there_is_room_nothing_is_cut() -> None:
     lines = [text(line) for line in detail_lines(worker, History(), 58, height=18)]
     assert not any("…" in line for line in lines)
     assert "9m58s!" in " ".join(lines)
+
+
+def test_weights_that_nobody_told_are_not_called_old() -> None:
+    """As those of a worker that no probe has reached yet."""
+    view = a_worker(weight_version=None, is_newest_version=False)
+    (line,) = (one for one in detail_lines(view, History(), 60) if one[0].text.startswith("weig"))
+    assert [cell.text.strip() for cell in line] == ["weights", "-! not known"]
