@@ -16,9 +16,10 @@ from typing import TYPE_CHECKING
 from miles_router.demo.alive import live, router_settings
 from miles_router.demo.settings import DemoSettings
 from miles_router.embed import embedded_router
+from miles_router.memory import settle_memory
 from miles_router.tui.app import RouterTui
 from miles_router.tui.commands import Drain
-from miles_router.tui.screen_run import SWITCH_INTERVAL_S, settle_memory
+from miles_router.tui.screen_run import SWITCH_INTERVAL_S
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -11,7 +11,6 @@ it, in whatever thread: it touches no signal, no collector and no limit of the p
 from __future__ import annotations
 
 import errno
-import gc
 import resource
 import signal
 from typing import TYPE_CHECKING
@@ -23,6 +22,7 @@ from miles_router.assemble import add_configured_workers, assemble
 from miles_router.core.log_ring import LogRing
 from miles_router.errors import ConfigFault, ShuttingDown
 from miles_router.log import make_log
+from miles_router.memory import settle_memory
 from miles_router.net.express import Express
 from miles_router.net.ingress import Ingress
 from miles_router.net.server_config import BACKLOG
@@ -41,12 +41,6 @@ if TYPE_CHECKING:
 
 # Requests that were told to end get this long to do so, with their aborts on the way.
 CUT_GRACE_S = 2.0
-# After start-up next to nothing that the loop allocates is cyclic garbage: with everything frozen
-# and a high threshold, p99 at 64 connections falls from 37 to 13 ms (measured on two shared cores).
-# A first threshold of 50,000 would do that as well, but while thousands of generations begin each
-# pass then holds the loop for 25 ms and more, against 2.5 ms; passes over what is older, of which
-# each looks at all that is in flight, come once in ten million objects.
-GC_THRESHOLDS = (5_000, 2_000, 100)
 # One client and one worker connection per request in flight.
 WANTED_DESCRIPTORS = 65_536
 # What runs beside the requests, by its name in the log.
@@ -227,13 +221,6 @@ async def _leave(ingress: Ingress, nursery: trio.Nursery) -> None:
     with trio.CancelScope(shield=True):
         await trio.sleep(0.05)
         ingress.reset_all()
-
-
-def settle_memory() -> None:
-    """Keep what is loaded from the garbage collector: once, when the process is ready."""
-    gc.collect()
-    gc.freeze()
-    gc.set_threshold(*GC_THRESHOLDS)
 
 
 def raise_descriptor_limit(log: FilteringBoundLogger) -> None:

@@ -164,19 +164,8 @@ class Begun(msgspec.Struct, eq=False):
     def _pass_on(self, answer: bytes, status: int) -> None:
         """The answer has come whole: write it, and end with its last byte."""
         self.status = status
-        size_bytes = len(answer)
-        try:
-            sent_bytes = os.write(self.lane.descriptor, answer)
-        except BlockingIOError:
-            sent_bytes = 0
-        except OSError:
-            self.lane.note_hangup()
-            return
-        if sent_bytes == size_bytes:
-            self._express.conclude(self)
-        else:
-            self.own_s = self._express.now() - self.read_at
-            self._unwritten = memoryview(answer)[sent_bytes:]
+        self._unwritten = answer
+        self.write_on()
 
     def write_on(self) -> None:
         """The client has room for more."""
@@ -184,15 +173,18 @@ class Begun(msgspec.Struct, eq=False):
         if not rest:
             return
         try:
-            rest = rest[os.write(self.lane.descriptor, rest) :]
+            sent_bytes = os.write(self.lane.descriptor, rest)
         except BlockingIOError:
-            return
+            sent_bytes = 0
         except OSError:
             self.lane.note_hangup()
             return
-        self._unwritten = rest
-        if not rest:
+        if sent_bytes == len(rest):
+            self._unwritten = b""
             self._express.conclude(self)
+            return
+        self.own_s = self.own_s or self._express.now() - self.read_at
+        self._unwritten = memoryview(rest)[sent_bytes:]
 
     def note_client_left(self) -> None:
         """The client has closed its side: nothing more is owed to it; may be repeated."""

@@ -24,7 +24,7 @@ from miles_router.core.request import find_rids
 from miles_router.net.abort import abort_abandoned
 from miles_router.net.answer_heads import AnswerHeads
 from miles_router.net.begun import Begun
-from miles_router.net.lane_call import scope_of
+from miles_router.net.lane_call import READ_BYTES, scope_of
 from miles_router.net.plain import plain_target
 from miles_router.net.plan import Plan, Plans, cut
 
@@ -35,7 +35,6 @@ if TYPE_CHECKING:
     from miles_router.net.request_head import RequestHead
     from miles_router.net.services import Services
 
-READ_BYTES = 65_536
 # What the buffers of a connection take at once. Larger bodies take a task.
 MOST_BODY_BYTES = 49_152
 # How late a deadline may be noticed that is counted in seconds.

@@ -12,8 +12,6 @@ from typing import TYPE_CHECKING
 import trio
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from miles_router.core.worker import Worker
     from miles_router.net.upstream import Connection
 
@@ -24,11 +22,12 @@ MAX_IDLE_PER_WORKER = 512
 
 
 class IdleConnections:
-    """Open connections that wait for the next request."""
+    """Open connections that wait for the next request. Made inside the loop."""
 
     def __init__(self) -> None:
         self._idle: dict[str, deque[Connection]] = {}
-        self._now: Callable[[], float] | None = None  # the clock of the loop, once there is one
+        # What `trio.current_time` asks, three calls nearer.
+        self._now = trio.lowlevel.current_clock().current_time
 
     def __len__(self) -> int:
         return sum(len(connections) for connections in self._idle.values())
@@ -36,7 +35,7 @@ class IdleConnections:
     def take(self, worker: Worker) -> Connection | None:
         """The connection that was used last and can still be used; None if there is none."""
         connections = self._idle.get(worker.id)
-        now = self._clock()
+        now = self._now()
         while connections:
             connection = connections.pop()
             # Readable while nothing is asked: the worker closed it or sent something uncalled-for.
@@ -51,20 +50,15 @@ class IdleConnections:
         if not connection.is_reusable:
             connection.close()
             return
-        connection.idle_since = self._clock()
+        connection.idle_since = self._now()
         connections = self._idle.setdefault(connection.worker.id, deque())
         connections.append(connection)
         if len(connections) > MAX_IDLE_PER_WORKER:
             connections.popleft().close()
 
-    def _clock(self) -> float:
-        if self._now is None:  # `trio.current_time` asks the same, three calls later
-            self._now = trio.lowlevel.current_clock().current_time
-        return self._now()
-
     def sweep(self) -> None:
         """Close what stood too long, and everything of workers without connections."""
-        now = trio.current_time()
+        now = self._now()
         for worker_id, connections in list(self._idle.items()):
             while connections and now - connections[0].idle_since >= MAX_IDLE_S:
                 connections.popleft().close()

@@ -29,7 +29,7 @@ from miles_router.net.begun import BEGUN_KEY
 from miles_router.net.closing import end_gently, refusal_answer, reset
 from miles_router.net.departures import Departure
 from miles_router.net.gate import Gate
-from miles_router.net.lane_call import GONE, Call, scope_of
+from miles_router.net.lane_call import GONE, READ_BYTES, Call, scope_of
 from miles_router.net.lane_states import HandedOver, State
 from miles_router.net.parking import Parking
 from miles_router.net.plain import Target, plain_target
@@ -40,8 +40,6 @@ if TYPE_CHECKING:
     from miles_router.net.begun import Begun
     from miles_router.net.ingress import Ingress
     from miles_router.net.request_head import RequestHead
-
-READ_BYTES = 65_536
 
 
 class Lane:

@@ -19,6 +19,8 @@ from miles_router.net.server_config import BODY_PAUSE_S
 from miles_router.net.wire import SocketWire
 
 if TYPE_CHECKING:
+    from collections.abc import Awaitable
+
     from miles_router.net.framing import Framing
     from miles_router.net.lane import Lane
     from miles_router.net.pipe import Pipe
@@ -167,20 +169,18 @@ class Call:
         if self._unsent:
             unsent, self._unsent = self._unsent, b""
             await self._write(unsent)
-        try:
-            await lane.wire.pour(pipe)
-        except GONE:
-            lane.departure.set()
-        except trio.Cancelled:
-            reset(lane.stream)
-            raise
+        await self._finish_writing(lane.wire.pour(pipe))
         return b""
 
     async def _write(self, *pieces: bytes) -> None:
-        """Write to the client. Cancellation: the connection is reset, for bytes are missing."""
+        """Write to the client."""
+        await self._finish_writing(self._lane.wire.write(*pieces))
+
+    async def _finish_writing(self, writing: Awaitable[None]) -> None:
+        """Cancellation: the connection is reset, for bytes are missing."""
         lane = self._lane
         try:
-            await lane.wire.write(*pieces)
+            await writing
         except GONE:
             lane.departure.set()
         except trio.Cancelled:

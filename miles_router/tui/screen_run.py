@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from textual.worker import WorkerFailed
 
+from miles_router.memory import settle_memory
 from miles_router.tui.driver import TerminalDriver, driver_for
 
 if TYPE_CHECKING:
@@ -25,9 +26,6 @@ if TYPE_CHECKING:
 
     from miles_router.tui.terminal import Terminal
 
-# A full collection of Textual's objects stops all threads for 60 to 90 ms; frozen, they are left
-# out, and with these thresholds one is rare.
-GC_THRESHOLDS = (50_000, 20, 100)
 # Not sooner: it takes 0.1 s, and what the first frames lack would be drawn so much later.
 SETTLE_AFTER_S = 1.0
 # The thread that serves waits for the interpreter's lock several times a request, each time for so
@@ -169,14 +167,6 @@ def report(failure: BaseException) -> str:
     if shown is None:
         return f"{failure}\n"
     return "".join(traceback.format_exception(shown))
-
-
-def settle_memory() -> None:
-    """Collect what is garbage, from now on as well; what was loaded is left to itself for good."""
-    gc.collect()
-    gc.freeze()
-    gc.set_threshold(*GC_THRESHOLDS)
-    gc.enable()
 
 
 def _failed(cause: BaseException | None) -> ScreenFailed:

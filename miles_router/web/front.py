@@ -35,6 +35,8 @@ from miles_router.web.replies import send_error
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from miles_router.core.affinity import SessionKey
+    from miles_router.core.auth import Caller
     from miles_router.net.begun import Begun
     from miles_router.net.services import Services
     from miles_router.web.replies import App, Receive, Scope, Send
@@ -181,6 +183,12 @@ def _follow_rewrite(context: RequestContext, scope: Scope) -> None:
     context.path, context.path_class = path, path_class
 
 
+def session_key(scope: Scope, caller: Caller) -> SessionKey | None:
+    """The session that a request of `caller` belongs to; tenants cannot name each other's."""
+    session = session_of(scope["headers"])
+    return None if session is None else (caller.tenant, session)
+
+
 def _running(context: RequestContext) -> Running:
     return Running(
         request_id=context.request_id,
@@ -193,7 +201,6 @@ def _running(context: RequestContext) -> Running:
 def _relay_request(
     context: RequestContext, scope: Scope, target: bytes, *, generates: bool
 ) -> RelayRequest:
-    session = session_of(scope["headers"])
     return RelayRequest(
         method=scope["method"],
         target=target,
@@ -201,7 +208,7 @@ def _relay_request(
         request_id=context.request_id,
         path_class=context.path_class,
         is_generation=generates,
-        session=None if session is None else (context.caller.tenant, session),
+        session=session_key(scope, context.caller),
         takes_pipes=PIPE_KEY in scope,
     )
 

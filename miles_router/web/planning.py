@@ -14,7 +14,7 @@ from miles_router.errors import RouterError
 from miles_router.net.plan import Plan
 from miles_router.net.request_bytes import request_head
 from miles_router.web.caller import matched
-from miles_router.web.front import forwarded_target
+from miles_router.web.front import forwarded_target, session_key
 from miles_router.web.guard import new_request_id, request_id_of
 
 if TYPE_CHECKING:
@@ -53,14 +53,13 @@ class RequestPlanner:
         assert kept.pop()[1] == _PLACE, "the id of the request stands last"
         written = request_head("POST", forwarded, _PLACE.decode(), kept, framing=[])
         line, _, rest = written.removesuffix(b"\r\n\r\n").partition(_PLACE)
-        session = header_rules.session_of(scope["headers"])
         return Plan(
             head=head,
             target=target,
             path=path,
             path_class=path_class,
             caller=caller,
-            session=None if session is None else (caller.tenant, session),
+            session=session_key(scope, caller),
             request_id=request_id_of(scope),
             line=line,
             rest=rest,
