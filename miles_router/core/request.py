@@ -214,6 +214,8 @@ def _batch_size(body: bytes) -> int | None:
 
 def _makes_samples(body: bytes) -> bool:
     """Whether `body` asks for several samples of a prompt: in `sampling_params`, or as `n`."""
+    if b'"n"' not in body and b"\\u" not in body:  # a key may be written in escapes
+        return False
     given: list[_Sampling | None] = []
     with suppress(*_NO_SUCH_BODY):
         params = _SAMPLED.decode(body).sampling_params

@@ -1,9 +1,10 @@
 """A request that the express has begun: sent to a worker, and watched without a task.
 
 Its answer is waited for in a callback. One that comes whole is passed on to the client at once, and
-that ends the request. Everything else is for the task of the client's connection: an answer of
-another kind or size, the end of either side, a deadline, an abort. That takes the request up where
-it stands, with the bytes that came so far, and goes on as with any other (`attempt`).
+that ends the request; one in chunks is passed on as they come (`begun_stream`). Everything else is
+for the task of the client's connection: an answer of another kind or size, the end of either side,
+a deadline, an abort. That takes the request up where it stands, with the bytes that came so far,
+and goes on as with any other (`attempt`).
 
 Invariant: the lease is released once: here at the end, or by the task that took the request up.
 """
@@ -17,6 +18,7 @@ import h11
 import msgspec
 
 from miles_router.errors import WorkerFault
+from miles_router.net.begun_stream import BegunStream
 from miles_router.net.plan import MOST_HEAD_BYTES, cut
 from miles_router.net.readiness import LEFT
 
@@ -25,8 +27,10 @@ if TYPE_CHECKING:
     from miles_router.core.inflight import Running
     from miles_router.net.answer_heads import ClientHead
     from miles_router.net.express import Express
+    from miles_router.net.framing import Framing
     from miles_router.net.lane import Lane
     from miles_router.net.plan import Plan
+    from miles_router.net.reading import AnswerHead
     from miles_router.net.upstream import Connection
 
 # In the scope of a request that is taken up: what was begun.
@@ -40,7 +44,7 @@ MOST_ANSWER_BYTES = READ_BYTES - MOST_HEAD_BYTES
 class Begun(msgspec.Struct, eq=False):
     """One request, from the moment it has a lease."""
 
-    _express: Express
+    express: Express
     lane: Lane
     plan: Plan
     body: bytes
@@ -51,9 +55,10 @@ class Begun(msgspec.Struct, eq=False):
     unsent: bytes | memoryview = b""  # what of the request the kernel had no room for
     answered_at: float = 0.0  # when the first bytes of the answer came
     read_at: float = 0.0  # ... and when its last bytes did
-    own_s: float = 0.0  # from then on, what the router took; 0 while that is not over
+    own_s: float = 0.0  # what the router took to pass the answer on; 0 while that is not over
     status: int = 0  # of the answer that is passed on
-    answer_bytes: int = 0  # of its body
+    answer_bytes: int = 0  # of its body, if it came whole
+    stream: BegunStream | None = None  # ... and if it comes in chunks
     stopped: Exception | None = None  # why it is to end
     fault: WorkerFault | None = None  # what is wrong with the answer
     is_over: bool = False  # or taken up by a task
@@ -66,10 +71,23 @@ class Begun(msgspec.Struct, eq=False):
     def __repr__(self) -> str:  # prompts stay out of logs and tracebacks
         return f"<Begun {self.running.request_id} on {self.lease.worker.url}>"
 
+    @property
+    def framing(self) -> Framing | None:
+        """Of an answer whose head is with the client, but not all of it."""
+        return None if self.stream is None else self.stream.framing
+
+    @property
+    def is_answered(self) -> bool:
+        """The worker has said all of its answer, and may not be told to stop."""
+        return bool(self.status) if self.stream is None else self.stream.is_complete
+
     # -- the answer -------------------------------------------------------------------------------
 
     def on_ready(self, events: int) -> None:
         """The worker has sent something, or closed the connection."""
+        if self.stream is not None:
+            self.stream.on_ready(self, events)
+            return
         if self.status:
             return  # what comes behind an answer is found before the connection is used again
         connection = self.connection
@@ -80,18 +98,26 @@ class Begun(msgspec.Struct, eq=False):
             return
         except OSError:  # whoever reads next finds the connection's end
             data = b""
-        now = self.read_at = self._express.now()
         if not data:
             self.hand_over()
             return
-        self.lease.worker.last_bytes_at = now
+        self.note_read()
         if self._collected:
             self._collect(data)
         else:
-            self.answered_at = now
+            self.answered_at = self.read_at
             self._begin_answer(data, connection)
-        if events & LEFT and not self.status:  # told with the bytes before it, and not again
+        # The end is told of with the bytes before it, and not again; what is left, not at all.
+        if self.stream is not None:
+            if events & LEFT or len(data) == READ_BYTES:
+                self.stream.read_again(self)
+        elif events & LEFT and not self.status:
             self.hand_over()
+
+    def note_read(self) -> None:
+        """The worker has said something."""
+        now = self.read_at = self.express.now()
+        self.lease.worker.last_bytes_at = now
 
     def _begin_answer(self, data: bytes, connection: Connection) -> None:
         known = cut(data)
@@ -99,7 +125,7 @@ class Begun(msgspec.Struct, eq=False):
             self._read_answer(data, connection)
             return
         key, end, length = known
-        head = self._express.heads.get(self.lease.worker.id, key)
+        head = self.express.heads.get(self.lease.worker.id, key)
         if head is None:
             self._read_answer(data, connection)
             return
@@ -111,8 +137,7 @@ class Begun(msgspec.Struct, eq=False):
         self._head = head
         self._collected = [data]
         self._missing_bytes = missing_bytes
-        is_timed = self._express.services.settings.idle_timeout_s is not None
-        if missing_bytes < 0 or length > MOST_ANSWER_BYTES or is_timed:
+        if missing_bytes < 0 or length > MOST_ANSWER_BYTES or self._is_timed:
             self.hand_over()
 
     def _collect(self, data: bytes) -> None:
@@ -135,11 +160,11 @@ class Begun(msgspec.Struct, eq=False):
         worker_id = self.lease.worker.id
         connection.begin(is_head=False)
         self._is_read = True
-        heads = self._express.heads
+        heads = self.express.heads
         head, framing = None, None
         try:
             connection.take(data)
-            head = connection.whole_head()
+            head = connection.early_head()
             framing = None if head is None else heads.frame(worker_id, head, self._id)
         except WorkerFault as fault:
             self.fault = fault
@@ -148,12 +173,30 @@ class Begun(msgspec.Struct, eq=False):
         if head is None or framing is None or framing.closes:
             self.hand_over()
             return
+        if not connection.is_received:
+            self._begin_stream(head, framing, connection)
+            return
         start = framing.head
         body = b"".join(connection.take_chunks())
         if connection.is_reusable:
             heads.learn(worker_id, data, start, self._id)
         self.answer_bytes = len(body)
         self._pass_on(b"".join((start, *framing.body(body, is_last=True))), head.status)
+
+    def _begin_stream(self, head: AnswerHead, framing: Framing, connection: Connection) -> None:
+        """An answer in chunks: the first have come, or none yet."""
+        if self._is_timed:
+            self.hand_over()
+            return
+        self.status = head.status
+        self.stream = BegunStream(connection, framing)
+        self.express.note_started(self)
+        self.stream.begin(self)
+
+    @property
+    def _is_timed(self) -> bool:
+        """Whether a pause in the answer has a deadline, which a task keeps."""
+        return self.express.services.settings.idle_timeout_s is not None
 
     @property
     def _id(self) -> bytes:
@@ -169,6 +212,9 @@ class Begun(msgspec.Struct, eq=False):
 
     def write_on(self) -> None:
         """The client has room for more."""
+        if self.stream is not None:
+            self.stream.write_on(self)
+            return
         rest = self._unwritten
         if not rest:
             return
@@ -181,15 +227,15 @@ class Begun(msgspec.Struct, eq=False):
             return
         if sent_bytes == len(rest):
             self._unwritten = b""
-            self._express.conclude(self)
+            self.express.conclude(self)
             return
-        self.own_s = self.own_s or self._express.now() - self.read_at
+        self.own_s = self.own_s or self.express.now() - self.read_at
         self._unwritten = memoryview(rest)[sent_bytes:]
 
     def note_client_left(self) -> None:
         """The client has closed its side: nothing more is owed to it; may be repeated."""
-        if self.status and not self.is_over:
-            self._express.conclude(self)
+        if self.status and self.stream is None and not self.is_over:
+            self.express.conclude(self)
         else:
             self.hand_over()
 
@@ -197,8 +243,13 @@ class Begun(msgspec.Struct, eq=False):
 
     def stop(self, reason: Exception) -> None:
         """End it with `reason`, as if that had happened where it waits (see `Running.stop`)."""
-        if self.status:  # a part of the answer is out: only the end of the connection can tell
-            self._express.note_cut(self, reason)
+        if self.stream is not None:
+            self.stopped = reason
+            if self.stream.unwritten:  # these bytes will be missing
+                self.lane.reset()
+            self.hand_over()
+        elif self.status:  # a part of the answer is out: only the connection's end can tell
+            self.express.note_cut(self, reason)
             self.lane.reset()
             self.lane.note_hangup()
         else:
@@ -215,7 +266,7 @@ class Begun(msgspec.Struct, eq=False):
         if self.connection is not None:
             self._hand_over_answer(self.connection)
         self.is_over = True
-        self._express.forget(self)
+        self.express.forget(self)
         self.lane.wake()
 
     def _hand_over_answer(self, connection: Connection) -> None:
@@ -239,5 +290,5 @@ class Begun(msgspec.Struct, eq=False):
         if self.connection is not None:
             self.connection.watch.leave()
             self.connection.close()
-        self._express.abandon(self)
+        self.express.abandon(self)
         self.lane.reset()

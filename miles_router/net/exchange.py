@@ -65,7 +65,7 @@ class Exchange:
         self._running = running
         self._queue = Queue(services, running)
         self._waited_s = 0.0  # for workers and clients; the rest is the router's own share
-        self._has_started = False
+        self._has_started = begun is not None and begun.stream is not None
         self._is_relayed = False  # the last piece is on its way to the client
         self._failure: RouterError | AnswerCut | ClientGone | None = None
         self._nursery: trio.Nursery | None = None
@@ -218,11 +218,12 @@ class Exchange:
         if attempt.is_pumped:
             assert self._nursery is not None, "a body that is pumped is watched"
             self._nursery.start_soon(self._watch, attempt)
-        head = await attempt.read_head()
-        now = attempt.worker.last_bytes_at  # of this very answer: nothing was waited for since
-        self._waited_s += now - lease.taken_at
-        metrics.first_byte.add(now - self._running.started_at)
-        await self._start_answer(head, attempt)
+        if not self._has_started:
+            head = await attempt.read_head()
+            now = attempt.worker.last_bytes_at  # of this very answer: nothing was waited for since
+            self._waited_s += now - lease.taken_at
+            metrics.first_byte.add(now - self._running.started_at)
+            await self._start_answer(head, attempt)
         now = await self._relay_body(attempt)
         lease.worker.served += 1
         lease.worker.latencies.add(now - lease.taken_at)

@@ -172,7 +172,8 @@ class Express:
         services.idle.give(connection)
         worker.served += 1
         worker.latencies.add(now - lease.taken_at)
-        metrics.first_byte.add(begun.answered_at - running.started_at)
+        if begun.stream is None:
+            metrics.first_byte.add(begun.answered_at - running.started_at)
         metrics.overhead.add(begun.own_s or now - begun.read_at)
         metrics.bytes_in += len(begun.body)
         metrics.bytes_out += begun.answer_bytes
@@ -185,10 +186,15 @@ class Express:
         self._planner.count(begun.plan.path_class, begun.status, running.request_id, duration_s)
         begun.lane.end_begun()
 
+    def note_started(self, begun: Begun) -> None:
+        """An answer has begun that comes in chunks."""
+        self.forget(begun)
+        self.services.metrics.first_byte.add(begun.answered_at - begun.running.started_at)
+
     def abandon(self, begun: Begun) -> None:
         """`begun` ends on both sides at once; a generation that was sent is aborted by its rid."""
         services, running = self.services, begun.running
-        if running.is_sent and running.rids and not begun.status:
+        if running.is_sent and running.rids and not begun.is_answered:
             services.background.start_soon(
                 abort_abandoned, services, begun.lease.worker, running.rids, running
             )

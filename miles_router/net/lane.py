@@ -170,7 +170,7 @@ class Lane:
         if begun is None:
             call = Call(self, head.body_bytes, closes=head.closes)
         else:
-            call = Call(self, 0, closes=False)
+            call = Call(self, 0, closes=False, framing=begun.framing)
             scope["headers"] = begun.plan.headers(len(begun.body))
             scope[BEGUN_KEY] = begun
         with suppress(Exception):  # the app's own log has it; here it ends the answer

@@ -78,10 +78,13 @@ class Call:
         "left_bytes",
     )
 
-    def __init__(self, lane: Lane, body_bytes: int, *, closes: bool) -> None:
+    def __init__(
+        self, lane: Lane, body_bytes: int, *, closes: bool, framing: Framing | None = None
+    ) -> None:
+        """`framing`: of an answer whose head is written."""
         self._lane = lane
         self._closes = closes
-        self._framing: Framing | None = None
+        self._framing = framing
         self._is_body_due = True
         self._is_over = False
         self._unsent = b""  # the head of the answer, if a piece of its body is to come along

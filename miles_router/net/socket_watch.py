@@ -29,6 +29,11 @@ class SocketWatch:
             self._readiness = readiness
             readiness.add(self.descriptor, self)
 
+    def tell_again(self) -> None:
+        """Have the state of the socket told as if it were new."""
+        if self._readiness is not None:
+            self._readiness.add(self.descriptor, self)
+
     def pause(self) -> None:
         """Tell nobody until the next `tell`."""
         self._watched = None

@@ -168,6 +168,11 @@ class Connection:
         return self._answer.is_complete or bool(self._answer.chunks)
 
     @property
+    def is_received(self) -> bool:
+        """The answer is complete; pieces of it may wait to be taken."""
+        return self._answer.is_complete
+
+    @property
     def is_answered(self) -> bool:
         """The answer is complete and every piece of it was taken."""
         return self._answer.is_complete and not self._answer.chunks
@@ -244,8 +249,8 @@ class Connection:
             if not answer.is_complete:  # else: bytes behind a complete answer, ignored
                 raise broken_answer(self.worker.url, error) from error
 
-    def whole_head(self) -> AnswerHead | None:
-        """The head of an answer that has come whole; None while more of it is to come.
+    def early_head(self) -> AnswerHead | None:
+        """The head of an answer that has come whole, or comes in chunks; None of any other.
 
         Raises:
             WorkerBroke: it is framed in an unknown way.
@@ -254,7 +259,10 @@ class Connection:
         if not answer.is_headed:
             return None
         self._note_framing()
-        return AnswerHead(answer.status, answer.headers) if answer.is_complete else None
+        is_counted = self._left_bytes > 0
+        if not answer.is_complete and (is_counted or self._until_close):
+            return None
+        return AnswerHead(answer.status, answer.headers)
 
     def _pass_on(self, data: bytes) -> None:
         """Count `data`, which is of a body of known length: llhttp would copy it."""

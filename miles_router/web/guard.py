@@ -112,6 +112,8 @@ class Guard:
         if begun is not None:
             request_id, started_at = begun.running.request_id, begun.running.started_at
         answer = Answer(send, request_id, departure)
+        if begun is not None and begun.stream is not None:
+            answer.status = begun.status  # its head is out
         context: RequestContext | None = None
         path_class = PathClass.OTHER
         try:

@@ -161,6 +161,7 @@ def test_a_batch_runs_under_numbered_rids(prompts: bytes, rids: tuple[str, ...])
         b'"sampling_params": [{"n": 2}, {"n": 2}]',
         b'"sampling_params": [null, {"n": 2}]',
         b'"n": 2',  # /v1/completions, /v1/chat/completions
+        b'"\\u006e": 2',
         b'"sampling_params": "odd", "n": 2',
         b'"n": "odd", "sampling_params": {"n": 2}',
     ],

@@ -25,7 +25,7 @@ def fresh(raw: bytes, request_id: bytes) -> tuple[Connection, bytes | None]:
     connection = Connection(WORKER, memory_connection()[0])  # type: ignore[arg-type]  # memory
     try:
         connection.take(raw)
-        head = connection.whole_head()
+        head = connection.early_head()
         if head is None:
             return connection, None
         framing = AnswerHeads().frame("w1", head, request_id)
@@ -43,7 +43,7 @@ def learned(raw: bytes) -> AnswerHeads:
     connection = Connection(WORKER, memory_connection()[0])  # type: ignore[arg-type]  # memory
     try:
         connection.take(raw)
-        head = connection.whole_head()
+        head = connection.early_head()
         framing = None if head is None else heads.frame("w1", head, ID)
     except (WorkerFault, h11.LocalProtocolError):
         return heads
