@@ -13,7 +13,8 @@ from __future__ import annotations
 import errno
 import resource
 import signal
-from typing import TYPE_CHECKING
+from functools import partial
+from typing import TYPE_CHECKING, Any
 
 import trio
 
@@ -29,6 +30,7 @@ from miles_router.net.server_config import BACKLOG
 from miles_router.tasks import cache_gc, drain, health, publish, quick_thread, watchdog
 from miles_router.tasks.supervise import supervise
 from miles_router.web.build import build_app, planner_of
+from miles_router.web.own_routes import OwnRoutes
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -36,8 +38,11 @@ if TYPE_CHECKING:
     from structlog.typing import FilteringBoundLogger
 
     from miles_router.config import Settings
+    from miles_router.net.late import Late
     from miles_router.net.services import Services
     from miles_router.web.replies import App
+
+    LoadLate = Callable[[Callable[[], Awaitable[None]]], Awaitable[None]]
 
 # Requests that were told to end get this long to do so, with their aborts on the way.
 CUT_GRACE_S = 2.0
@@ -90,6 +95,7 @@ async def run_router(
     log_ring: LogRing,
     next_stop: Callable[[], Awaitable[str]],
     on_ready: Callable[[Services, App], None] = lambda _services, _app: None,
+    load_late: LoadLate | None = None,
 ) -> None:
     """Run a router until it is told to stop.
 
@@ -103,6 +109,9 @@ async def run_router(
         on_ready: called once, in the trio thread, as soon as connections are accepted, with the
             router's parts (`url` is set) and the whole router as an ASGI app. What it raises ends
             the router.
+        load_late: without it all is loaded before connections are accepted. With it the router's
+            own routes and Hypercorn, which relaying does without, are loaded when something of them
+            is asked for, or when this says so: it runs beside the router, and gets what loads them.
 
     Raises:
         ConfigFault: the settings cannot be used on this machine.
@@ -110,7 +119,7 @@ async def run_router(
     """
     listeners = await _listen(settings)
     try:
-        await _live(listeners, settings, log, log_ring, next_stop, on_ready)
+        await _live(listeners, settings, log, log_ring, next_stop, on_ready, load_late)
     except BaseExceptionGroup as group:
         faults, others = group.split(ConfigFault)
         if faults is None or others is not None:
@@ -131,17 +140,24 @@ async def _live(
     log_ring: LogRing,
     next_stop: Callable[[], Awaitable[str]],
     on_ready: Callable[[Services, App], None],
+    load_late: LoadLate | None,
 ) -> None:
     async with trio.open_nursery() as nursery:
         services = assemble(settings, background=nursery, log=log, log_ring=log_ring)
         add_configured_workers(services)
-        app = build_app(services)
+        own_routes = OwnRoutes(services)
+        app = build_app(services, own_routes)
         ingress = Ingress(app, metrics=services.metrics, log=log)
         planner = planner_of(services, app)
         if planner is not None:
             ingress.express = Express(services, planner, ingress.readiness)
         for name, task in TASKS.items():
             nursery.start_soon(supervise, services, name, task)
+        if load_late is None:
+            own_routes.quart.load()
+            ingress.hypercorn.load()
+        else:
+            nursery.start_soon(load_late, partial(_load, own_routes.quart, ingress.hypercorn))
         await nursery.start(ingress.run, listeners)
         urls = [_url_of(listener) for listener in listeners]
         services.url = urls[0]
@@ -154,6 +170,12 @@ async def _live(
     if services.token_cache is not None:
         services.token_cache.close()
     log.info("stopped")
+
+
+async def _load(*parts: Late[Any]) -> None:
+    """In a thread: the router serves meanwhile."""
+    for part in parts:
+        await part.get()
 
 
 async def _listen(settings: Settings) -> list[trio.SocketListener]:

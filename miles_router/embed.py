@@ -15,8 +15,10 @@ from typing import TYPE_CHECKING
 import trio
 
 from miles_router import app as router_app
+from miles_router.core.counted import counted
 from miles_router.core.log_ring import LogRing
 from miles_router.log import make_log
+from miles_router.memory import settle_memory
 from miles_router.tui import mishaps
 from miles_router.tui.bridge import Requests, TrioThread
 from miles_router.tui.descriptors import LogStream
@@ -59,9 +61,11 @@ class Embedded:
         app: App,
         *,
         is_read_only: bool,
+        may_load: trio.Event,
     ) -> None:
         self._thread = thread
         self._services = services
+        self._may_load = may_load
         settings = services.settings
         keys = list(settings.tenants_by_key)
         self.source = LocalSource(
@@ -81,10 +85,8 @@ class Embedded:
         if not running:
             return "stopping"
         grace_s = self._services.settings.shutdown_grace_s
-        noun = "request" if running == 1 else "requests"
-        return (
-            f"stopping; {running} running {noun} may take up to {grace_s:g} s, Ctrl-C cuts them now"
-        )
+        work = counted(running, "running request")
+        return f"stopping; {work} may take up to {grace_s:g} s, Ctrl-C cuts them now"
 
     def log_mishap(self, mishap: Mishap) -> bool:
         """Write a line about it into the router's log; False where that has ended."""
@@ -95,6 +97,10 @@ class Embedded:
                 self._services.log.error, mishap.what, thread=mishap.text, exc_info=mishap.error
             )
         return self._thread.tell(write)
+
+    def shown(self) -> None:
+        """Load what the first screen did without."""
+        self._thread.tell(self._may_load.set)
 
     def unwatched(self) -> None:
         """Take no more snapshots."""
@@ -184,6 +190,7 @@ class _Work:
 
     async def run(self, requests: Requests[Embedded]) -> None:
         company = trio.CancelScope()
+        may_load = trio.Event()
         failure: Exception | None = None
         async with trio.open_nursery() as nursery:
 
@@ -193,15 +200,25 @@ class _Work:
                         await self._beside(url)
 
             def ready(services: Services, app: App) -> None:
-                requests.ready(
-                    Embedded(self.thread, services, app, is_read_only=self._is_read_only)
+                router = Embedded(
+                    self.thread,
+                    services,
+                    app,
+                    is_read_only=self._is_read_only,
+                    may_load=may_load,
                 )
+                requests.ready(router)
                 nursery.start_soon(keep_company, services.url)
 
             async def next_stop() -> str:
                 why = await anext(requests.stops)
                 company.cancel()
                 return why
+
+            async def load_late(load: Callable[[], Awaitable[None]]) -> None:
+                await may_load.wait()
+                await load()
+                settle_memory()
 
             try:
                 await router_app.run_router(
@@ -210,6 +227,7 @@ class _Work:
                     log_ring=self._ring,
                     next_stop=next_stop,
                     on_ready=ready,
+                    load_late=load_late,
                 )
             except Exception as error:  # noqa: BLE001  raised below, without a group around it
                 failure = error

@@ -17,7 +17,10 @@ GC_THRESHOLDS = (5_000, 2_000, 100)
 
 
 def settle_memory() -> None:
-    """Collect what is garbage, from now on as well: once, when the process is ready."""
+    """Collect what is garbage, from now on as well: when the process is ready.
+
+    Once more when a part was loaded late: it takes the time that the new objects need.
+    """
     gc.collect()
     gc.freeze()
     gc.set_threshold(*GC_THRESHOLDS)

@@ -26,11 +26,14 @@ from miles_router.config import Settings
 from miles_router.core.log_ring import LogRing
 from miles_router.errors import ConfigFault
 from miles_router.log import make_log
+from miles_router.net import gated_server
+from miles_router.web import blueprints
 from tests.web.asgi_client import AsgiClient
 from tests.web.rig import until
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Awaitable, Callable
+    from types import ModuleType
 
     from miles_router.net.services import Services
     from miles_router.web.replies import App
@@ -271,6 +274,34 @@ async def test_what_breaks_a_router_comes_out_of_it() -> None:
             on_ready=fail,
         )
     assert caught.group_contains(LookupError)
+
+
+@pytest.mark.loopback
+@pytest.mark.parametrize("is_late", [False, True])
+@pytest.mark.parametrize(
+    ("part", "name"), [(blueprints, "make_own_app"), (gated_server, "GatedServer")]
+)
+async def test_a_part_that_cannot_be_loaded_ends_the_router(
+    is_late: bool, part: ModuleType, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delattr(part, name)
+    urls: list[str] = []
+
+    async def load_late(load: Callable[[], Awaitable[None]]) -> None:
+        await until(lambda: urls)
+        await load()
+
+    with pytest.raises(ExceptionGroup) as caught, trio.fail_after(10):
+        await run_router(
+            Settings(port=0),
+            make_log("json", "error"),
+            log_ring=LogRing(),
+            next_stop=trio.sleep_forever,
+            on_ready=lambda services, _app: urls.append(services.url),
+            load_late=load_late if is_late else None,
+        )
+    assert caught.group_contains(ImportError, match=name)
+    assert len(urls) == is_late, "what is not loaded late is loaded before connections are taken"
 
 
 @pytest.mark.loopback

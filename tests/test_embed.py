@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+import subprocess
+import sys
+import threading
 import time
 from contextlib import contextmanager
 from functools import partial
 from typing import TYPE_CHECKING
 
+import httpx
 import pytest
 import trio
 
+from miles_router import embed
 from miles_router.config import Settings
 from miles_router.demo import alive
 from miles_router.demo.settings import DemoSettings
@@ -18,12 +23,15 @@ from miles_router.embed import embedded_router
 from miles_router.errors import ConfigFault
 from miles_router.tui.commands import Add, CommandRefused, Drain
 from miles_router.tui.mishaps import Mishap
+from miles_router.web import blueprints
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from miles_router.embed import Beside, Embedded
+    from miles_router.net.services import Services
     from miles_router.tui.bridge import TrioThread
+    from miles_router.web.replies import App
 
 pytestmark = pytest.mark.loopback
 
@@ -129,6 +137,38 @@ def test_snapshots_end_when_nobody_looks() -> None:
         time.sleep(0.5)
         assert router.source.latest() is last
         assert router.outlook() == "stopping"
+
+
+def test_what_the_first_screen_does_without_is_not_loaded_with_the_router() -> None:
+    late = {"quart", "flask", "jinja2", "werkzeug", "hypercorn", "h2", "wsproto"}
+    code = f"import sys, miles_router.embed; print({late} & set(sys.modules))"
+    loaded = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True
+    )
+    assert loaded.stdout == "set()\n"
+
+
+def test_own_routes_are_served_before_anybody_has_loaded_them_and_afterwards(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    make, made, settled = blueprints.make_own_app, [], []
+
+    def make_once(services: Services) -> App:
+        made.append(threading.current_thread())
+        return make(services)
+
+    monkeypatch.setattr(blueprints, "make_own_app", make_once)
+    monkeypatch.setattr(embed, "settle_memory", lambda: settled.append(len(made)))
+    with embedded(Settings(port=0, log_level="error")) as (_, router):
+        assert made == []
+        assert httpx.get(f"{router.source.url}/livez", trust_env=False).status_code == 200
+        assert (len(made), settled) == (1, [])
+        router.shown()
+        until(lambda: settled == [1])
+        assert httpx.get(f"{router.source.url}/livez", trust_env=False).status_code == 200
+    with embedded(Settings(port=0, log_level="error")) as (_, router):
+        router.shown()
+        until(lambda: settled == [1, 2])
 
 
 def test_a_taken_port_is_a_fault_of_the_settings_and_nothing_else() -> None:

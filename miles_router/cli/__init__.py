@@ -7,7 +7,6 @@ wrong usage ends with 2, a failure with 1.
 
 from __future__ import annotations
 
-import difflib
 import sys
 from typing import TYPE_CHECKING
 
@@ -73,8 +72,11 @@ _MODULES = {
 }
 
 
-def build_app(sources: Sources) -> App:
-    """The command line, with `sources` to fill what flags leave open."""
+def build_app(sources: Sources, argv: Sequence[str] = ()) -> App:
+    """The command line, with `sources` to fill what flags leave open.
+
+    It may be made for `argv` alone: what loads long and is no part of its command is left out.
+    """
     app = App(
         name="miles-router",
         help=_ABOUT,
@@ -94,7 +96,8 @@ def build_app(sources: Sources) -> App:
             sort_key=order,
             config=(sources, refuse_fractions) if reads_settings else refuse_fractions,
         )
-    app.register_install_completion_command(help="Install completion for your shell.")
+    if not (argv and argv[0] in _HELP):  # 10 ms
+        app.register_install_completion_command(help="Install completion for your shell.")
     return app
 
 
@@ -102,9 +105,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; `argv` defaults to the process's own arguments."""
     escape_what_is_lacking(sys.stdout)
     sources = Sources()
+    words = sys.argv[1:] if argv is None else list(argv)
     try:
-        command, bound, injected = build_app(sources).parse_args(
-            sys.argv[1:] if argv is None else list(argv), print_error=False, exit_on_error=False
+        command, bound, injected = build_app(sources, words).parse_args(
+            words, print_error=False, exit_on_error=False
         )
         extra = {"origins": sources.origins} if "origins" in injected else {}
     except CycloptsError as error:
@@ -144,6 +148,8 @@ def _usage_message(error: CycloptsError) -> str:
 
 
 def _unknown_command(written: str) -> str:
+    import difflib  # noqa: PLC0415  10 ms that only this needs
+
     # Cyclopts' own message imports every command to find the nearest name.
     close = difflib.get_close_matches(written, _HELP, n=1)
     hint = f"did you mean {close[0]}?" if close else f"there are: {', '.join(_HELP)}"

@@ -7,21 +7,28 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from cyclopts.help import DefaultFormatter, HelpEntry, HelpPanel
-
 if TYPE_CHECKING:
+    from cyclopts.help import HelpEntry, HelpPanel
     from rich.console import Console, ConsoleOptions
 
 _FOREIGN = ("--sglang-", "--miles-", "--rollout-")
 
 
-class FoldedHelp(DefaultFormatter):
+class FoldedHelp:
     """The usual help page with one name for each flag in the first column."""
 
     def __call__(self, console: Console, options: ConsoleOptions, panel: HelpPanel) -> None:
         """Print one panel."""
+        from cyclopts.help import DefaultFormatter  # noqa: PLC0415  10 ms, and only here
+
         entries = [_folded(entry) for entry in panel.entries]
-        super().__call__(console, options, panel.copy(entries=entries))
+        DefaultFormatter()(console, options, panel.copy(entries=entries))
+
+    def render_usage(self, console: Console, options: ConsoleOptions, usage: object) -> None:
+        """Print the line above the panels."""
+        from cyclopts.help import DefaultFormatter  # noqa: PLC0415  as above
+
+        DefaultFormatter().render_usage(console, options, usage)
 
 
 def _folded(entry: HelpEntry) -> HelpEntry:

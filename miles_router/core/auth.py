@@ -7,6 +7,7 @@ of a secret shows in the timing. This file must not know HTTP beyond one header 
 from __future__ import annotations
 
 import hmac
+import ipaddress
 from dataclasses import dataclass
 from enum import Enum
 from hashlib import sha256
@@ -101,6 +102,11 @@ class Gatekeeper:
         if self._admin is not None and hmac.compare_digest(given, self._admin):
             found = Caller(is_admin=True)
         return found
+
+
+def open_networks(texts: Iterable[str]) -> tuple[Network, ...]:
+    """The networks that `--open-registration` names."""
+    return tuple(ipaddress.ip_network(text) for text in texts)
 
 
 def may_register(

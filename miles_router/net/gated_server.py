@@ -31,6 +31,7 @@ from miles_router.net.server_config import BODY_PAUSE_S
 if TYPE_CHECKING:
     from hypercorn.events import Event
 
+    from miles_router.net.hypercorn_parts import HypercornParts
     from miles_router.net.ingress import Ingress
     from miles_router.net.lane import Lane
 
@@ -44,6 +45,7 @@ class GatedServer(TCPServer):
     def __init__(
         self,
         ingress: Ingress,
+        parts: HypercornParts,
         stream: trio.SocketStream,
         lane: Lane | None = None,
         handed: HandedOver | None = None,
@@ -51,12 +53,13 @@ class GatedServer(TCPServer):
         """`lane` serves what of the connection it can; `handed` is what it could not."""
         super().__init__(
             self._call_app,  # type: ignore[arg-type]  # Hypercorn wants the wrapper's signature only
-            ingress.config,
-            ingress.context,
-            ingress.lifespan_state,
+            parts.config,
+            parts.context,
+            {},  # no app has a state that begins with the server
             stream,  # type: ignore[arg-type]  # annotated for TLS; plain streams are served too
         )
         self._ingress = ingress
+        self._app = parts.app
         self._lane = lane
         self._handed = handed
         self._gate = Gate() if lane is None else lane.gate
@@ -88,7 +91,7 @@ class GatedServer(TCPServer):
                 inbox.drain_by(self._task_group)
             await send(message)
 
-        await self._ingress.app(scope, inbox.receive, track, *spawners)  # type: ignore[arg-type]  # dicts
+        await self._app(scope, inbox.receive, track, *spawners)  # type: ignore[arg-type]  # dicts
         inbox.drain_by(self._task_group)
 
     async def run(self) -> None:

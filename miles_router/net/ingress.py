@@ -2,25 +2,24 @@
 
 A connection begins in the fast lane (`lane`). The first request that is not plain takes it to
 Hypercorn (`gated_server`), where the lane still serves what is plain. Besides, a sweep looks for
-connections whose client has left or says nothing.
+connections whose client has left or says nothing. Hypercorn is loaded when it is first needed, or
+when somebody loads it ahead of that.
 """
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, Any, NoReturn
 
 import trio
-from hypercorn.app_wrappers import ASGIWrapper
-from hypercorn.trio.lifespan import Lifespan
-from hypercorn.trio.worker_context import WorkerContext
 
 from miles_router.net import departures
 from miles_router.net.accepting import BurstListener, accept_troubles_to
-from miles_router.net.gated_server import GatedServer
 from miles_router.net.intake import Intake, SpareRoom
 from miles_router.net.lane import Lane
+from miles_router.net.late import Late
 from miles_router.net.readiness import Readiness
-from miles_router.net.server_config import hypercorn_config
+from miles_router.net.server_config import KEEP_ALIVE_S
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -29,7 +28,10 @@ if TYPE_CHECKING:
 
     from miles_router.core.metrics import Metrics
     from miles_router.net.express import Express
+    from miles_router.net.gated_server import GatedServer
+    from miles_router.net.lane_states import HandedOver
 
+    ServerOf = Callable[[trio.SocketStream, Lane | None, HandedOver | None], GatedServer]
     App = Callable[[dict[str, Any], Any, Any], Awaitable[None]]
 
 
@@ -42,10 +44,8 @@ class Ingress:
         """Without the lane, Hypercorn serves all requests; it is there to be compared with."""
         self.plain_app = app
         self._has_lane = has_lane
-        self.app = ASGIWrapper(app)  # type: ignore[arg-type]  # our ASGI types are plain dicts
-        self.config = hypercorn_config()
-        self.context = WorkerContext(None)
-        self.lifespan_state: dict[str, Any] = {}
+        self.hypercorn: Late[ServerOf] = Late(self._load_hypercorn)
+        self.terminated = trio.Event()  # connections that wait for a request end
         self.connections: set[GatedServer | Lane] = set()
         self.lanes: set[Lane] = set()
         self.intakes: set[Intake] = set()
@@ -56,9 +56,14 @@ class Ingress:
         self.log = log
 
     async def serve_connection(self, stream: trio.SocketStream) -> None:
-        """Serve one connection to its end; never raises what belongs to it alone."""
+        """Serve one connection to its end; never raises what belongs to it alone.
+
+        Raises:
+            BaseException: whatever keeps Hypercorn from being loaded.
+        """
         if not self._has_lane:
-            await GatedServer(self, stream).run()
+            server_of = await self.hypercorn.get()
+            await server_of(stream, None, None).run()
             return
         try:
             lane = Lane(self, stream)
@@ -66,7 +71,18 @@ class Ingress:
             return
         handed = await lane.serve()
         if handed is not None:
-            await GatedServer(self, stream, lane, handed).run()
+            self.connections.add(lane)
+            try:
+                server_of = await self.hypercorn.get()
+            finally:
+                self.connections.discard(lane)
+            await server_of(stream, lane, handed).run()
+
+    def _load_hypercorn(self) -> ServerOf:
+        from miles_router.net.gated_server import GatedServer  # noqa: PLC0415  loads Hypercorn
+        from miles_router.net.hypercorn_parts import HypercornParts  # noqa: PLC0415  as above
+
+        return partial(GatedServer, self, HypercornParts(self.plain_app, self.terminated))
 
     async def run(
         self,
@@ -74,15 +90,12 @@ class Ingress:
         *,
         task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED,
     ) -> NoReturn:
-        """Start the app, then accept connections until cancelled; ready when it accepts.
+        """Accept connections until cancelled; ready when it accepts.
 
         Cancellation: running connections are cancelled with it. `stop_accepting` comes first where
         they are to finish.
         """
-        lifespan = Lifespan(self.app, self.config, self.lifespan_state)
         async with trio.open_nursery() as nursery:
-            await nursery.start(lifespan.handle_lifespan)
-            await lifespan.wait_for_startup()
             nursery.start_soon(self.readiness.run)
             if self.express is not None:
                 nursery.start_soon(self.express.run)
@@ -106,12 +119,12 @@ class Ingress:
             departures.sweep((*self.intakes, *(() if self.readiness.is_told else self.lanes)))
             now = trio.current_time()
             for lane in tuple(self.lanes):
-                lane.end_if_idle(now, self.config.keep_alive_timeout)
+                lane.end_if_idle(now, KEEP_ALIVE_S)
 
     async def stop_accepting(self) -> None:
         """Close the listeners; idle connections end, busy ones end after their answer."""
         self._accepting.cancel()
-        await self.context.terminated.set()
+        self.terminated.set()
         for lane in tuple(self.lanes):
             lane.end_now()
 

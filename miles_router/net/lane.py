@@ -23,7 +23,6 @@ from contextlib import suppress
 from typing import TYPE_CHECKING
 
 import trio
-from hypercorn.utils import parse_socket_addr
 
 from miles_router.net.begun import BEGUN_KEY
 from miles_router.net.closing import end_gently, refusal_answer, reset
@@ -66,8 +65,8 @@ class Lane:
             self.parking = Parking(self, express, ingress.readiness)
         socket = stream.socket
         self.descriptor = socket.fileno()
-        self.client = parse_socket_addr(socket.family, socket.getpeername())
-        self.server = parse_socket_addr(socket.family, socket.getsockname())
+        self.client: tuple[str, int] = socket.getpeername()[:2]  # names of IPv6 have four parts
+        self.server: tuple[str, int] = socket.getsockname()[:2]
 
     async def serve(self) -> HandedOver | None:
         """Serve the connection until a request is not to be served here; never raises its ends.
@@ -109,7 +108,7 @@ class Lane:
             OSError, trio.BrokenResourceError, trio.ClosedResourceError: the client is gone.
         """
         self.data = data
-        terminated = self.ingress.context.terminated
+        terminated = self.ingress.terminated
         while not terminated.is_set():
             self._state = State.IDLE
             begun = None
@@ -287,5 +286,5 @@ class Lane:
             return
         self._state = State.IDLE
         self._idle_since = self._now()
-        is_last = self.has_hung_up or self.ingress.context.terminated.is_set()
+        is_last = self.has_hung_up or self.ingress.terminated.is_set()
         self.parking.end(is_last=is_last)

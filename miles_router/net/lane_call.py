@@ -8,8 +8,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import trio
-from hypercorn.protocol.http_stream import ASGIHTTPState
-from hypercorn.utils import UnexpectedMessageError
 
 from miles_router.net.closing import reset
 from miles_router.net.departures import LEFT_KEY
@@ -39,6 +37,10 @@ GONE = (OSError, trio.BrokenResourceError, trio.ClosedResourceError)
 _FAILED = b"HTTP/1.1 500 \r\ncontent-length: 0\r\nconnection: close\r\n\r\n"
 
 
+class OutOfTurn(Exception):
+    """An app sent a message that is not its turn, or that nobody knows."""
+
+
 def scope_of(lane: Lane, head: RequestHead, target: Target) -> dict[str, Any]:
     """The ASGI scope of a request."""
     scope: dict[str, Any] = {
@@ -54,7 +56,7 @@ def scope_of(lane: Lane, head: RequestHead, target: Target) -> dict[str, Any]:
         "headers": head.headers,
         "client": lane.client,
         "server": lane.server,
-        "state": lane.ingress.lifespan_state.copy(),
+        "state": {},
         "extensions": {},
         TARGET_KEY: head.target,
         LEFT_KEY: lane.departure,
@@ -135,7 +137,7 @@ class Call:
 
         Raises:
             h11.LocalProtocolError: it cannot be said in HTTP.
-            UnexpectedMessageError: it is not its turn.
+            OutOfTurn: it is not its turn.
         """
         kind = message["type"]
         framing = self._framing
@@ -161,8 +163,8 @@ class Call:
             else:
                 await self._write(framing.head)
         else:
-            state = ASGIHTTPState.REQUEST if framing is None else ASGIHTTPState.RESPONSE
-            raise UnexpectedMessageError(ASGIHTTPState.CLOSED if self._is_over else state, kind)
+            place = "before an answer" if framing is None else "in mid-answer"
+            raise OutOfTurn(f"{kind} {'after the answer' if self._is_over else place}")
 
     async def _pour(self, pipe: Pipe, framing: Framing) -> bytes:
         """Write what `pipe` holds; or return it, if it is to be framed first."""

@@ -7,11 +7,13 @@ could split an escape sequence. Keys are nobody else's to read either.
 
 from __future__ import annotations
 
+import fcntl
 import io
 import os
 import select
 import sys
 from contextlib import suppress
+from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
 
@@ -80,17 +82,43 @@ def default_log_path(name: str, environ: Mapping[str, str]) -> Path:
     return state / "miles-router" / f"{name}.log"
 
 
+def open_default_log(name: str, environ: Mapping[str, str]) -> tuple[int, Path]:
+    """A descriptor that appends to a log file of this run alone, and its path.
+
+    The first of NAME.log, NAME-2.log, ... that no running process has opened so: lines of two runs
+    in one file could not be told apart, and one would set aside what the other still writes to.
+
+    Raises:
+        ConfigFault: it cannot be written.
+    """
+    for number in count(1):
+        path = default_log_path(name if number == 1 else f"{name}-{number}", environ)
+        log = _opened(path)
+        if _is_claimed(log) and os.fstat(log).st_size > LARGEST_BYTES:
+            path.replace(path.with_name(f"{path.name}.1"))
+            os.close(log)
+            log = _opened(path)
+        if _is_claimed(log):
+            return log, path
+        os.close(log)
+    raise AssertionError("there are numbers without end")
+
+
 def open_log(path: Path) -> int:
     """A descriptor that appends to the log file; nobody else may read a new one.
 
     Raises:
         ConfigFault: it cannot be written.
     """
+    with suppress(OSError):  # it is not there yet, or opening it says what is wrong
+        if path.is_file() and path.stat().st_size > LARGEST_BYTES:
+            path.replace(path.with_name(f"{path.name}.1"))
+    return _opened(path)
+
+
+def _opened(path: Path) -> int:
     try:
         path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        with suppress(FileNotFoundError):
-            if path.is_file() and path.stat().st_size > LARGEST_BYTES:
-                path.replace(path.with_name(f"{path.name}.1"))
         return os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, _PRIVATE)
     except OSError as error:
         reason = error.strerror or str(error)
@@ -98,6 +126,17 @@ def open_log(path: Path) -> int:
             f"the log file {path} cannot be written: {reason}; choose another with --log-file",
             key="log_file",
         ) from None
+
+
+def _is_claimed(log: int) -> bool:
+    """Whether the file is this process's until it, and whoever inherits the descriptor, ends."""
+    try:
+        fcntl.flock(log, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except OSError:  # this file system keeps no locks: shared is better than none
+        return True
+    return True
 
 
 class LogStream(io.TextIOBase):

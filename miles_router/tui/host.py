@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Generic, Literal, Protocol, TypeVar
 
 from miles_router.tui import signals
-from miles_router.tui.descriptors import Descriptors, default_log_path, open_log
+from miles_router.tui.descriptors import Descriptors, open_default_log, open_log
 from miles_router.tui.screen_run import ScreenFailed, ScreenRun, report
 from miles_router.tui.stopped import RouterStopped
 from miles_router.tui.watchdog import Watchdog
@@ -39,6 +39,9 @@ class Hosted(Protocol):
 
     def outlook(self) -> str:
         """What it still waits for when it is told to stop, for people."""
+
+    def shown(self) -> None:
+        """The first screen is there, or none will be: what could wait need not wait any longer."""
 
     def unwatched(self) -> None:
         """Nobody looks any more: it need not keep anything fresh for screens."""
@@ -71,15 +74,18 @@ class Place:
 def place_for(terminal: Terminal, log_file: Path | None, name: str) -> Place:
     """Screens on `terminal`, everything else in `log_file`.
 
-    Without one: in the default one called `name`, or on standard error where that is no terminal.
+    Without one: in the default one called `name`, which has a number more while another run writes
+    to that, or on standard error where that is no terminal.
 
     Raises:
         ConfigFault: the log file cannot be written.
     """
     if log_file is None and not os.isatty(2):
         return Place(terminal, Descriptors(os.dup(2)), None)
-    path = log_file or default_log_path(name, os.environ)
-    return Place(terminal, Descriptors(open_log(path)), path)
+    if log_file is not None:
+        return Place(terminal, Descriptors(open_log(log_file)), log_file)
+    log, path = open_default_log(name, os.environ)
+    return Place(terminal, Descriptors(log), path)
 
 
 def run_attached(make_app: Callable[[], App[Any]], place: Place) -> int:
@@ -214,6 +220,7 @@ class _Local(Generic[Started]):
                 place.terminal,
                 claim_streams=place.descriptors.claim_streams,
                 on_crash=self._screen_crashed,
+                on_shown=started.shown,
             )
             self._thread.when_ended(self._router_ended)
             if self._stops:
@@ -245,6 +252,7 @@ class _Local(Generic[Started]):
             return
         started.unwatched()
         if failure is not None and self._on_crash == "serve" and not self._stops:
+            started.shown()
             place.descriptors.restore()
             place.say(
                 "the terminal UI failed; the router goes on without it, and its log follows here. "

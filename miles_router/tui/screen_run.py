@@ -48,6 +48,7 @@ class ScreenRun:
         claim_streams: gives Python's output streams back, which Textual takes.
         on_crash: called once when the app has failed, before the terminal is given back if that can
             be: it waits where the terminal takes nothing.
+        on_shown: called once when the first frames are drawn, and memory is settled.
     """
 
     def __init__(
@@ -57,11 +58,13 @@ class ScreenRun:
         *,
         claim_streams: Callable[[], None],
         on_crash: Callable[[ScreenFailed], None] = lambda _: None,
+        on_shown: Callable[[], None] = lambda: None,
     ) -> None:
         self._app = app
         self._terminal = terminal
         self._claim_streams = claim_streams
         self._on_crash = on_crash
+        self._on_shown = on_shown
         self._loop: asyncio.AbstractEventLoop | None = None
         self._is_leaving = False
         self._failure: ScreenFailed | None = None
@@ -142,7 +145,11 @@ class ScreenRun:
 
     def _drawn(self) -> None:
         if self._loop is not None:
-            self._loop.call_later(SETTLE_AFTER_S, settle_memory)
+            self._loop.call_later(SETTLE_AFTER_S, self._settle)
+
+    def _settle(self) -> None:
+        settle_memory()
+        self._on_shown()
 
     def _exit(self) -> None:
         if not self._app._exit:  # it may be on its way out with a code of its own

@@ -80,12 +80,10 @@ class Guard:
         services: Services,
         gatekeeper: Gatekeeper,
         app: App,
-        own_routes: App,
         *,
         open_to: tuple[Network, ...] = (),
     ) -> None:
-        """`own_routes` starts and stops with the server; `open_to` may register themselves."""
-        self._own_routes = own_routes
+        """`open_to` may register themselves."""
         self._services = services
         self._open_to = open_to
         self._gatekeeper = gatekeeper
@@ -100,7 +98,7 @@ class Guard:
             await self._serve(scope, receive, send)
         elif scope["type"] == "lifespan":
             # Not through the chain: middleware written for requests need not know this scope.
-            await self._own_routes(scope, receive, send)
+            await _confirm_lifespan(receive, send)
         else:
             await _refuse_websocket(receive, send)
 
@@ -259,6 +257,13 @@ def request_id_of(scope: Scope) -> str | None:
 def new_request_id() -> str:
     """An id for a request that brings none."""
     return f"{_BOOT}{next(_NUMBERS):012x}"
+
+
+async def _confirm_lifespan(receive: Receive, send: Send) -> None:
+    """Tell a server that asks for it that all is ready: nothing starts or ends by this scope."""
+    for phase in ("startup", "shutdown"):
+        await receive()
+        await send({"type": f"lifespan.{phase}.complete"})
 
 
 async def _refuse_websocket(receive: Receive, send: Send) -> None:

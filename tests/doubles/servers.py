@@ -32,7 +32,9 @@ def choose(server: Server) -> Iterator[Server]:
 
 def make_ingress(app: Any, **parts: Any) -> Ingress:
     """A listener of the kind that the test runs with."""
-    return Ingress(app, has_lane=_chosen == "lane", **parts)
+    ingress = Ingress(app, has_lane=_chosen == "lane", **parts)
+    ingress.hypercorn.load()  # no thread: clocks of tests do not wait for one
+    return ingress
 
 
 if __name__ == "__main__":  # `serve` without the lane

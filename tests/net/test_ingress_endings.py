@@ -42,11 +42,6 @@ class App:
         self.may_go_on = trio.Event()
 
     async def __call__(self, scope: dict[str, Any], receive: Any, send: Any) -> None:
-        if scope["type"] == "lifespan":
-            for phase in ("startup", "shutdown"):
-                await receive()
-                await send({"type": f"lifespan.{phase}.complete"})
-            return
         path = scope["path"]
         self.seen.append(path)
         message = await receive()

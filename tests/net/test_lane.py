@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import gc
+import threading
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -11,13 +12,12 @@ import pytest
 import structlog
 import trio
 import trio.testing
-from hypercorn.utils import UnexpectedMessageError
 
 from miles_router.core.metrics import Metrics
-from miles_router.net import gated_server, ingress
+from miles_router.net import gated_server, hypercorn_parts
 from miles_router.net.departures import LEFT_KEY
 from miles_router.net.ingress import Ingress
-from miles_router.net.lane_call import FOLLOWED_KEY
+from miles_router.net.lane_call import FOLLOWED_KEY, OutOfTurn
 from tests.doubles.memory_net import MemoryStream, memory_connection
 
 if TYPE_CHECKING:
@@ -33,9 +33,12 @@ START = {"type": "http.response.start", "status": 200, "headers": [(b"content-le
 END = {"type": "http.response.body", "body": b"done"}
 
 
-def make(app: App) -> Ingress:
+def make(app: App, *, is_loaded: bool = True) -> Ingress:
     log = structlog.wrap_logger(structlog.ReturnLogger(), processors=[])
-    return Ingress(app, metrics=Metrics(), log=log)
+    made = Ingress(app, metrics=Metrics(), log=log)
+    if is_loaded:  # without a thread: clocks of tests do not wait for one
+        made.hypercorn.load()
+    return made
 
 
 @asynccontextmanager
@@ -70,11 +73,6 @@ async def read_answer(stream: Any) -> bytes:
 
 
 async def answer(scope: dict[str, Any], receive: Any, send: Any) -> None:
-    if scope["type"] == "lifespan":
-        for phase in ("startup", "shutdown"):
-            await receive()
-            await send({"type": f"lifespan.{phase}.complete"})
-        return
     while (await receive())["more_body"]:
         pass
     await send(START)
@@ -92,7 +90,7 @@ async def test_hypercorn_is_asked_only_for_what_is_not_plain(
             handled += 1
             super().__init__(*parts)
 
-    monkeypatch.setattr(ingress, "GatedServer", Counted)
+    monkeypatch.setattr(gated_server, "GatedServer", Counted)
     async with connected(answer) as client:
         for _ in range(3):
             await client.send_all(POST)
@@ -102,6 +100,44 @@ async def test_hypercorn_is_asked_only_for_what_is_not_plain(
             await client.send_all(request)
             await read_answer(client)
         assert handled == 1
+
+
+async def test_hypercorn_is_loaded_by_the_first_connection_that_needs_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    may_go_on = threading.Event()
+    parts: list[Ingress] = []
+
+    class Slow(hypercorn_parts.HypercornParts):
+        def __init__(self, app: App, terminated: trio.Event) -> None:
+            assert may_go_on.wait(20)
+            parts.append(door)
+            super().__init__(app, terminated)
+
+    monkeypatch.setattr(hypercorn_parts, "HypercornParts", Slow)
+    with trio.fail_after(20):
+        async with trio.open_nursery() as nursery:
+            door = make(answer, is_loaded=False)
+            clients = []
+            for _ in range(3):
+                near, far = memory_connection()
+                nursery.start_soon(door.serve_connection, far)  # type: ignore[arg-type]  # in memory
+                await near.send_all(POST)
+                await read_answer(near)
+                clients.append(near)
+            assert not door.hypercorn.is_loaded.is_set()
+            for client in clients[:2]:
+                await client.send_all(OWN)
+            await trio.testing.wait_all_tasks_blocked()
+            assert door.busy == 3, "who waits for Hypercorn is among those that the end waits for"
+            await clients[2].send_all(POST)
+            await read_answer(clients[2])
+            assert parts == []
+            may_go_on.set()
+            for client in clients[:2]:
+                await read_answer(client)
+            assert parts == [door]
+            nursery.cancel_scope.cancel()
 
 
 @pytest.mark.parametrize("is_followed", [True, False])
@@ -155,9 +191,6 @@ async def test_a_client_that_leaves_is_told_at_once_though_nobody_reads() -> Non
     is_served, is_told = trio.Event(), trio.Event()
 
     async def app(scope: dict[str, Any], receive: Any, send: Any) -> None:
-        if scope["type"] == "lifespan":
-            await answer(scope, receive, send)
-            return
         await receive()
         left_at = trio.current_time()
         is_served.set()
@@ -185,7 +218,7 @@ async def test_messages_out_of_turn_are_refused(messages: list[dict[str, Any]]) 
         await receive()
         for message in messages[:-1]:
             await send(message)
-        with pytest.raises(UnexpectedMessageError) as caught:
+        with pytest.raises(OutOfTurn) as caught:
             await send(messages[-1])
         refused.append(caught.value)
 

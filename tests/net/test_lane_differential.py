@@ -87,6 +87,7 @@ def serve(pieces: list[bytes], *, has_lane: bool) -> Made:
     async def main() -> None:
         log = structlog.wrap_logger(structlog.ReturnLogger(), processors=[])
         ingress = Ingress(app, metrics=Metrics(), log=log, has_lane=has_lane)
+        ingress.hypercorn.load()  # no thread: this clock does not wait for one
         near, far = memory_connection()
         async with trio.open_nursery() as nursery:
             nursery.start_soon(ingress.serve_connection, far)  # type: ignore[arg-type]  # in memory

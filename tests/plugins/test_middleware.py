@@ -284,10 +284,22 @@ async def test_a_middleware_that_asks_again_may_pass_on_the_good_answer() -> Non
 # -- lifespan -------------------------------------------------------------------------------------
 
 
-@pytest.mark.loopback
-async def test_start_and_stop_of_the_server_do_not_pass_through_middleware() -> None:
+async def test_start_and_stop_of_a_server_do_not_pass_through_middleware() -> None:
     ScopeRecorder.seen.clear()
+    told = iter(("lifespan.startup", "lifespan.shutdown"))
+    sent: list[str] = []
+
+    async def receive() -> dict[str, str]:
+        await trio.lowlevel.checkpoint()
+        return {"type": next(told)}
+
+    async def send(message: dict[str, Any]) -> None:
+        await trio.lowlevel.checkpoint()
+        sent.append(message["type"])
+
     async with open_router(middleware=(f"{S}:ScopeRecorder",)) as rig:
-        received = await raw(rig, b"GET /livez HTTP/1.1\r\nHost: r\r\nConnection: close\r\n\r\n")
-        assert received.startswith(b"HTTP/1.1 200")
+        await rig.app({"type": "lifespan"}, receive, send)
+        assert (ScopeRecorder.seen, next(told, None)) == ([], None)
+        assert sent == ["lifespan.startup.complete", "lifespan.shutdown.complete"]
+        await rig.client.get("/livez")
         assert ScopeRecorder.seen == ["http"]

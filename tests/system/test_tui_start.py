@@ -129,6 +129,26 @@ async def test_without_a_token_cache_nothing_that_works_on_tokens_is_loaded(tmp_
         assert "LOADED first [] at the end []" in tui.terminal.after
 
 
+async def test_what_serves_own_routes_is_loaded_after_the_first_frame(tmp_path: Path) -> None:
+    heavy = ("quart", "jinja2", "hypercorn", "h2", "wsproto", "prometheus_client")
+    async with on_tui(tmp_path / "log", mistake=tells_what_is_loaded(heavy)) as tui:
+        assert (await tui.call("GET", "/livez")).status == 200
+        tui.terminal.press("q")
+        assert await tui.terminal.exit_code() == 0
+        assert f"LOADED first [] at the end {sorted(heavy)}" in tui.terminal.after
+
+
+async def test_a_router_that_cannot_load_its_own_routes_ends_with_the_traceback(
+    tmp_path: Path,
+) -> None:
+    mistake = "import sys; sys.modules['quart_trio'] = None"
+    async with on_tui(tmp_path / "log", mistake=mistake) as tui:
+        assert await tui.terminal.exit_code() == 1
+        assert tui.terminal.is_restored
+        assert "ModuleNotFoundError: import of quart_trio halted" in tui.terminal.after
+        assert "the router failed" in tui.terminal.after
+
+
 async def test_a_standard_error_that_is_no_terminal_gets_the_log(tmp_path: Path) -> None:
     path = tmp_path / "errors"
     with path.open("wb") as errors:

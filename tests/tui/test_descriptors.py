@@ -12,7 +12,7 @@ import pytest
 
 from miles_router.errors import ConfigFault
 from miles_router.tui import descriptors
-from miles_router.tui.descriptors import LogStream, default_log_path, open_log
+from miles_router.tui.descriptors import LogStream, default_log_path, open_default_log, open_log
 
 ROOT = Path(__file__).parents[2]
 # Diverts its output twice and back, and says each time where it is.
@@ -66,6 +66,26 @@ def test_a_log_that_has_grown_large_is_set_aside(
     os.close(open_log(path))
     assert path.read_bytes() == b""
     assert (tmp_path / "log.1").read_bytes() == b"x" * 11
+
+
+def test_a_default_log_that_another_writes_to_is_left_to_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(descriptors, "LARGEST_BYTES", 10)
+    environ = {"XDG_STATE_HOME": str(tmp_path)}
+    opened = [open_default_log("tui-0", environ) for _ in range(3)]
+    places = [path.relative_to(tmp_path / "miles-router") for _, path in opened]
+    assert list(map(str, places)) == ["tui-0.log", "tui-0-2.log", "tui-0-3.log"]
+    os.write(opened[1][0], b"x" * 11)
+    os.close(opened[1][0])
+    again, path = open_default_log("tui-0", environ)
+    assert path == opened[1][1], "its run has ended"
+    assert path.read_bytes() == b""
+    assert path.with_name("tui-0-2.log.1").read_bytes() == b"x" * 11
+    late, path = open_default_log("tui-0", environ)
+    assert path.name == "tui-0-4.log", "the new file is taken as well"
+    for descriptor in (opened[0][0], opened[2][0], again, late):
+        os.close(descriptor)
 
 
 def test_a_log_that_cannot_be_written_is_told_with_the_flag(tmp_path: Path) -> None:

@@ -196,6 +196,40 @@ async def test_whatever_is_printed_is_in_the_log_and_not_on_the_screen(log: Path
     assert os.stat(log).st_mode & 0o777 == 0o600
 
 
+@pytest.mark.parametrize("key", ["", "x"])
+async def test_what_waits_for_the_first_screen_waits_no_longer_when_there_is_one_or_none(
+    key: str, log: Path
+) -> None:
+    async with toy(log, "serve") as terminal:
+        await terminal.until("count")
+        terminal.press(key)
+        await terminal.until(lambda: log.with_suffix(".shown").exists())
+        if key:
+            await terminal.until(lambda: "goes on without it" in terminal.after)
+        terminal.press("\x03" if key else "q")
+        assert await terminal.exit_code() == bool(key)
+
+
+async def test_a_paste_with_sequences_presses_no_key(log: Path) -> None:
+    async with toy(log) as terminal:
+        await terminal.until("count")
+        terminal.press("\x1b[200~\x1b[31mq\x1b[0m xx\x1bq\x1b[201~")
+        shown = shown_count(terminal)
+        await terminal.until(lambda: shown_count(terminal) > shown + 20)
+        terminal.press("q")
+        assert await terminal.exit_code() == 0
+
+
+async def test_bytes_that_are_no_text_are_no_end(log: Path) -> None:
+    async with toy(log) as terminal:
+        await terminal.until("count")
+        os.write(terminal.master, b"\xff\xe9\xc3")
+        shown = shown_count(terminal)
+        await terminal.until(lambda: shown_count(terminal) > shown + 20)
+        terminal.press("q")
+        assert await terminal.exit_code() == 0
+
+
 async def test_being_stopped_and_continued_leaks_no_thread_and_draws_again(log: Path) -> None:
     async with toy(log) as terminal:
         await terminal.until("threads 5")
@@ -212,9 +246,13 @@ async def test_being_stopped_and_continued_leaks_no_thread_and_draws_again(log: 
         assert terminal.is_restored
 
 
-async def test_in_the_background_it_leaves_the_terminal_to_the_shell(log: Path) -> None:
+@pytest.mark.parametrize("reads_late", ["", "1"])
+async def test_in_the_background_it_leaves_the_terminal_to_the_shell(
+    reads_late: str, log: Path
+) -> None:
     shell = ("bash", "--norc", "--noprofile", "-i")
-    async with on_terminal(*shell, size=(100, 30), env={"PS1": "READY "}) as terminal:
+    env = {"PS1": "READY ", "TOY_READS_LATE": reads_late}
+    async with on_terminal(*shell, size=(100, 30), env=env) as terminal:
         await terminal.until("READY")
         terminal.press(" ".join((*TOY, str(log), "exit\r")))
         await terminal.until("threads")

@@ -11,6 +11,7 @@ import os
 import signal
 import sys
 import threading
+import time
 import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -26,6 +27,7 @@ from miles_router.tui.terminal import open_terminal
 
 if TYPE_CHECKING:
     from miles_router.tui.host import OnCrash
+    from miles_router.tui.terminal import Terminal
 
 SECRET = "a prompt that nobody may see"
 
@@ -61,6 +63,9 @@ class Counter:
 
     def outlook(self) -> str:
         return f"waiting at {self.count}"
+
+    def shown(self) -> None:
+        self.path.with_suffix(".shown").touch()
 
     def unwatched(self) -> None:
         self.write("unwatched")
@@ -132,9 +137,26 @@ class Toy(App[int]):
         threading.Thread(target=fail).start()
 
 
+def read_late(terminal: Terminal) -> None:
+    """What is typed is read some time after it was told of, as by a thread that waits for its turn:
+    once the terminal is this process's, and a shell has read what was meant for it."""
+    read = os.read
+
+    def late(descriptor: int, size: int) -> bytes:
+        if descriptor == terminal.input:
+            while not terminal.is_foreground:
+                time.sleep(0.01)
+            time.sleep(0.1)
+        return read(descriptor, size)
+
+    os.read = late
+
+
 def main() -> int:
     path, on_crash = Path(sys.argv[1]), sys.argv[2]
     terminal = open_terminal()
+    if os.environ.get("TOY_READS_LATE"):
+        read_late(terminal)
     place = Place(terminal, Descriptors(open_log(path)), path)
     path.with_suffix(".pid").write_text(str(os.getpid()), encoding="ascii")
     counter = Counter(path.with_suffix(".count"), float(os.environ.get("TOY_GRACE_S", "0.1")))

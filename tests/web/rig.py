@@ -18,6 +18,7 @@ from miles_router.core.worker import ProbeOutcome, ProbeReport, Worker, WorkerSp
 from miles_router.net.ingress import Ingress
 from miles_router.sim import RunningSim, SimSettings, running_sim
 from miles_router.web.build import build_app
+from miles_router.web.own_routes import OwnRoutes
 from tests.web.asgi_client import NEAR, AsgiClient
 
 if TYPE_CHECKING:
@@ -101,6 +102,13 @@ def quiet_log() -> FilteringBoundLogger:
     return log
 
 
+def loaded_app(services: Services) -> App:
+    """The whole router, with its own routes: clocks of tests do not wait for a thread."""
+    own_routes = OwnRoutes(services)
+    own_routes.quart.load()
+    return build_app(services, own_routes)
+
+
 @asynccontextmanager
 async def open_router(
     *,
@@ -119,7 +127,7 @@ async def open_router(
                 log_ring=log_ring,
                 rng=random.Random(0),
             )
-            app = build_app(services)
+            app = loaded_app(services)
             try:
                 yield Rig(services, app, nursery, AsgiClient(app))
             finally:

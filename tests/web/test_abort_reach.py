@@ -8,10 +8,9 @@ import pytest
 import trio
 import trio.testing
 
-from miles_router.web.build import build_app
 from tests.doubles.relay_rig import open_rig
 from tests.web.asgi_client import AsgiClient
-from tests.web.rig import ADMIN, LONG, SLOW, open_router, open_sims, until
+from tests.web.rig import ADMIN, LONG, SLOW, loaded_app, open_router, open_sims, until
 
 if TYPE_CHECKING:
     from miles_router.sim import RunningSim
@@ -137,7 +136,7 @@ async def test_an_aborted_request_is_not_generated_by_another_worker(
     async with open_rig(**settings) as rig:
         for _ in range(2):
             rig.add(generate).answers_aborts = False
-        client = AsgiClient(build_app(rig.services))
+        client = AsgiClient(loaded_app(rig.services))
         async with client.opened("POST", "/generate", {"text": "a", "rid": "job-1"}) as call:
             await trio.testing.wait_all_tasks_blocked()
             told = await client.post("/abort_request", abort)
@@ -164,7 +163,7 @@ async def test_what_no_abort_named_is_still_tried_elsewhere(
     async with open_rig() as rig:
         rig.add(break_off)
         rig.add()
-        client = AsgiClient(build_app(rig.services))
+        client = AsgiClient(loaded_app(rig.services))
         body = {"text": "a", **more}
         async with client.opened("POST", "/generate", body) as call:
             await trio.testing.wait_all_tasks_blocked()
@@ -192,7 +191,7 @@ async def test_an_abort_of_thousands_takes_few_connections_and_no_loop(
 
     async with open_rig(admin_token=ADMIN, api_keys=KEYS) as rig:
         rig.add(generate).answers_aborts = False
-        app = build_app(rig.services)
+        app = loaded_app(rig.services)
         red, blue = (
             AsgiClient(app, headers={"authorization": f"Bearer {key.partition('=')[2]}"})
             for key in KEYS

@@ -174,7 +174,7 @@ async def test_the_worker_gets_the_id_and_its_own_is_not_passed_on() -> None:
 def around(rig: Rig, app: Any) -> AsgiClient:
     """The guard of `rig` with `app` behind it."""
     gatekeeper = Gatekeeper(admin_token=None, api_keys={})
-    return AsgiClient(Guard(rig.services, gatekeeper, app, app))
+    return AsgiClient(Guard(rig.services, gatekeeper, app))
 
 
 async def start(send: Any, status: int = 200) -> None:

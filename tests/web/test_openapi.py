@@ -7,7 +7,7 @@ import pytest
 
 from miles_router.core.request import OWN_PATHS
 from miles_router.tasks import health
-from miles_router.web.build import build_app
+from miles_router.web.blueprints import make_own_app
 from miles_router.web.compat import MAX_OBJECT_BYTES
 from tests.web.cached import open_cached_router
 from tests.web.rig import ADMIN, Rig, open_router
@@ -18,8 +18,8 @@ if TYPE_CHECKING:
 
 def served(rig: Rig) -> set[tuple[str, str]]:
     """Method and path of every route that Quart serves."""
-    app: Any = build_app(rig.services)
-    routes: Any = app._own_routes.url_map.iter_rules()
+    app: Any = make_own_app(rig.services)
+    routes: Any = app.url_map.iter_rules()
     return {
         (method.lower(), re.sub(r"<(?:path:)?(\w+)>", r"{\1}", rule.rule))
         for rule in routes

@@ -38,7 +38,7 @@ async def test_every_error_has_one_shape_a_code_and_its_status(kind: type[Router
         raise error
 
     async with open_router() as rig:
-        guard = Guard(rig.services, Gatekeeper(admin_token=None, api_keys={}), fail, fail)
+        guard = Guard(rig.services, Gatekeeper(admin_token=None, api_keys={}), fail)
         answer = await AsgiClient(guard).get("/x")
     assert answer.status == kind.status
     assert 400 <= answer.status < 600
