@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 import trio
 
+from miles_router.core.counted import counted
 from miles_router.core.r3 import ExpertShape
 from miles_router.core.trajectory.store import StoreLimits, TrajectoryStore
 from miles_router.errors import ConfigFault
@@ -107,7 +108,7 @@ def _replay(cache: TokenCache, directory: Path) -> None:
     )
     cache.store.continue_after(journal.last_number)
     if lost:
-        warn(f"{len(lost)} turns are left out: those that they continue are not there any more")
+        warn(f"{counted(len(lost), 'turn')} left out: what comes before is not there any more")
     with suppress(JournalFailed):  # tried again with the next removal
         removed = [*lost, *cache.store.take_removed()]
         journal.note_removed(removed, cache.store.take_orphaned())

@@ -251,6 +251,8 @@ class Pool(Roster):
 
     def note_weight_version(self, worker: Worker, version: str, now: float) -> None:
         """Take in the weight version that an answer of `worker` carried."""
+        if version == worker.weight_version == self.versions.newest:
+            return  # as with nearly all
         if self.versions.arrived_before(version, worker.weight_version):
             return  # the answer began before an update that is known already
         if worker.state is State.SUSPECT and version != self.versions.newest:

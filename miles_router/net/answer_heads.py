@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import h11
 import msgspec
 
 from miles_router.core import headers as header_rules
@@ -19,6 +20,7 @@ from miles_router.net.plan import Key, cut
 if TYPE_CHECKING:
     from miles_router.net.framing import Framing
     from miles_router.net.reading import AnswerHead
+    from miles_router.net.upstream import Connection
 
 # A few per worker and second.
 MOST_HEADS = 2048
@@ -32,10 +34,19 @@ class ClientHead(msgspec.Struct, frozen=True):
     status: int
     before: bytes
     after: bytes
+    is_json: bool  # what it begins
 
     def write(self, length: int, request_id: bytes, body: bytes = b"") -> bytes:
         """The bytes of the head, and of the body."""
         return b"%b%d%b%b\r\n\r\n%b" % (self.before, length, self.after, request_id, body)
+
+
+def _is_json(head: AnswerHead) -> bool:
+    """Whether an answer is good, and JSON as it stands: no other is read by who changes answers."""
+    kind = header_rules.first(head.headers, b"content-type") or b""
+    encoding = header_rules.first(head.headers, b"content-encoding")
+    is_kind = kind.split(b";")[0].strip().lower() == b"application/json"
+    return head.status == 200 and is_kind and encoding is None
 
 
 class AnswerHeads:
@@ -51,6 +62,32 @@ class AnswerHeads:
         """What a client gets for a head that a worker sent."""
         return self._heads.get((worker_id, key))
 
+    def read(
+        self, connection: Connection, data: bytes, request_id: bytes
+    ) -> tuple[AnswerHead, Framing] | None:
+        """Read what an answer begins with, and how it is written for a client; learn it.
+
+        None: it is not to be written on a connection that goes on, or it is no HTTP for a client.
+
+        Raises:
+            WorkerFault: it is none for the router either.
+        """
+        worker_id = connection.worker.id
+        connection.begin(is_head=False)
+        connection.take(data)
+        head = connection.early_head()
+        if head is None:
+            return None
+        try:
+            framing = self.frame(worker_id, head, request_id)
+        except h11.LocalProtocolError:
+            return None
+        if framing.closes:
+            return None
+        if connection.goes_on:
+            self.learn(worker_id, head, data, framing.head, request_id)
+        return head, framing
+
     def frame(self, worker_id: str, head: AnswerHead, request_id: bytes) -> Framing:
         """How an answer with `head` is written for a client.
 
@@ -61,11 +98,14 @@ class AnswerHeads:
         headers.append((REQUEST_ID_HEADER, request_id))
         return framing_of({"status": head.status, "headers": headers}, closes=False)
 
-    def learn(self, worker_id: str, raw: bytes, written: bytes, request_id: bytes) -> None:
+    def learn(
+        self, worker_id: str, head: AnswerHead, raw: bytes, written: bytes, request_id: bytes
+    ) -> None:
         """Remember that `written` is the head for a client of what a worker sent.
 
         Args:
             worker_id: of the worker.
+            head: of its answer.
             raw: its whole answer, read to its end by its length, on a connection that goes on.
             written: the head that was framed for a client.
             request_id: of the request.
@@ -82,7 +122,7 @@ class AnswerHeads:
             return
         if len(self._heads) >= MOST_HEADS:
             self._heads.clear()
-        status = int(written[9:12])
-        if status in _NO_BODY:
+        if head.status in _NO_BODY:
             return
-        self._heads[worker_id, key] = ClientHead(status, before, after[: -len(ending)])
+        after = after[: -len(ending)]
+        self._heads[worker_id, key] = ClientHead(head.status, before, after, _is_json(head))

@@ -14,7 +14,6 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING
 
-import h11
 import msgspec
 
 from miles_router.errors import WorkerFault
@@ -29,6 +28,7 @@ if TYPE_CHECKING:
     from miles_router.net.express import Express
     from miles_router.net.framing import Framing
     from miles_router.net.lane import Lane
+    from miles_router.net.passing import Passage
     from miles_router.net.plan import Plan
     from miles_router.net.reading import AnswerHead
     from miles_router.net.upstream import Connection
@@ -53,6 +53,7 @@ class Begun(msgspec.Struct, eq=False):
     connection: Connection | None  # None: there was none idle
     sent_at: float
     unsent: bytes | memoryview = b""  # what of the request the kernel had no room for
+    passage: Passage | None = None  # what changes its answer, once begun
     answered_at: float = 0.0  # when the first bytes of the answer came
     read_at: float = 0.0  # ... and when its last bytes did
     own_s: float = 0.0  # what the router took to pass the answer on; 0 while that is not over
@@ -131,8 +132,7 @@ class Begun(msgspec.Struct, eq=False):
             return
         missing_bytes = end + length - len(data)
         if not missing_bytes:
-            self.answer_bytes = length
-            self._pass_on(head.write(length, self._id, data[end:]), head.status)
+            self._pass_whole(head, [data], end)
             return
         self._head = head
         self._collected = [data]
@@ -150,44 +150,47 @@ class Begun(msgspec.Struct, eq=False):
         if self._missing_bytes or known is None or head is None:
             self.hand_over()
             return
-        _, end, self.answer_bytes = known
-        first, *others = self._collected
-        start = head.write(self.answer_bytes, self._id)
-        self._pass_on(b"".join((start, memoryview(first)[end:], *others)), head.status)
+        self._pass_whole(head, self._collected, known[1])
+
+    def _pass_whole(self, head: ClientHead, collected: list[bytes], end: int) -> None:
+        """An answer has come whole; the first of its pieces holds its head, up to `end`."""
+        body: list[bytes | memoryview] = [memoryview(collected[0])[end:], *collected[1:]]
+        self.answer_bytes = sum(map(len, body))
+        if self.passage is not None:
+            whole = b"".join(body)
+            changed = self.passage.answer(self.lease.worker.id, whole) if head.is_json else None
+            if changed is None:
+                self._collected = collected
+                self.hand_over()
+                return
+            body = [changed]
+        start = head.write(sum(map(len, body)), self._id)
+        self._pass_on(b"".join((start, *body)), head.status)
 
     def _read_answer(self, data: bytes, connection: Connection) -> None:
         """An answer whose head is new: llhttp reads it."""
-        worker_id = self.lease.worker.id
-        connection.begin(is_head=False)
         self._is_read = True
-        heads = self.express.heads
-        head, framing = None, None
+        found = None
         try:
-            connection.take(data)
-            head = connection.early_head()
-            framing = None if head is None else heads.frame(worker_id, head, self._id)
+            found = self.express.heads.read(connection, data, self._id)
         except WorkerFault as fault:
             self.fault = fault
-        except h11.LocalProtocolError:  # it is no HTTP for a client: told as ever by the task
-            pass
-        if head is None or framing is None or framing.closes:
+        is_whole = connection.is_received
+        # Pauses have a deadline, which a task keeps; and the next answer to begin so is changed.
+        if found is None or self.passage is not None or (self._is_timed and not is_whole):
             self.hand_over()
             return
-        if not connection.is_received:
+        head, framing = found
+        if not is_whole:
             self._begin_stream(head, framing, connection)
-            return
-        start = framing.head
-        body = b"".join(connection.take_chunks())
-        if connection.is_reusable:
-            heads.learn(worker_id, data, start, self._id)
-        self.answer_bytes = len(body)
-        self._pass_on(b"".join((start, *framing.body(body, is_last=True))), head.status)
+        else:
+            body = b"".join(connection.take_chunks())
+            self.answer_bytes = len(body)
+            pieces = framing.body(body, is_last=True)
+            self._pass_on(b"".join((framing.head, *pieces)), head.status)
 
     def _begin_stream(self, head: AnswerHead, framing: Framing, connection: Connection) -> None:
         """An answer in chunks: the first have come, or none yet."""
-        if self._is_timed:
-            self.hand_over()
-            return
         self.status = head.status
         self.stream = BegunStream(connection, framing)
         self.express.note_started(self)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+import msgspec
 import trio
 
 from miles_router.core.headers import Headers, first
@@ -17,10 +18,13 @@ from miles_router.errors import TooLarge
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
+    from miles_router.core.request import Rids
     from miles_router.net.departures import Departure
 
     Receive = Callable[[], Awaitable[dict[str, Any]]]
 
+# In the scope of a request: a `KnownBody`.
+KNOWN_KEY = "miles_router.known_body"
 # A 128k-token prompt as input_ids is about 1 MB of JSON; with images, prompts reach tens of MB and
 # are streamed. 1,000 requests in flight may hold this much each at worst.
 REPLAY_BYTES = 4 * 1024 * 1024
@@ -31,6 +35,23 @@ DIRECT_BYTES = 262_144
 
 class ClientGone(Exception):
     """The client closed its connection."""
+
+
+class KnownBody(msgspec.Struct, frozen=True, eq=False):
+    """What a middleware that has read a body knows of it: nobody has to look at it again.
+
+    Args:
+        whole: the body, as it is to be sent.
+        rids: what it names.
+        receive: what follows the body.
+    """
+
+    whole: bytes
+    rids: Rids
+    receive: Receive
+
+    def __repr__(self) -> str:  # prompts stay out of logs and tracebacks
+        return f"<KnownBody of {len(self.whole)} bytes>"
 
 
 class RequestBody:

@@ -7,8 +7,9 @@ connection sleeps meanwhile. Whatever is not so is the task's: before anything w
 the request as if there were no express, afterwards it takes up what was begun. So every rule about
 faults, deadlines, aborts and departures stands in one place, and it is not here.
 
-Where middleware wants to see each request there is no express. This file must not know who may ask
-for what: its `Planner` does.
+Where middleware wants to see each request there is no express; one that can say what it does
+without a wait takes part in it (`passing`). This file must not know who may ask for what: its
+`Planner` does.
 """
 
 from __future__ import annotations
@@ -128,16 +129,24 @@ class Express:
         services = self.services
         if len(body) > self._most_body_bytes or services.is_stopping:
             return False
+        passage = plan.passage(body)
+        if passage is None and plan.passing is not None:
+            return False
         now = self.now()
         lease = services.admission.take(plan.session, now)
         if lease is None:
             return False
+        if passage is None:
+            rids = find_rids(body)
+        else:
+            passage.begin()
+            body, rids = passage.body, passage.rids
         worker = lease.worker
         is_plain = worker.spec.url.scheme == "http"  # what TLS makes of bytes takes a task
         connection = services.idle.take(worker) if is_plain else None
         request_id = plan.request_id or self._planner.new_request_id()
-        running = Running(request_id, plan.caller.tenant, plan.path, now, *find_rids(body), worker)
-        begun = Begun(self, lane, plan, body, lease, running, connection, now)
+        running = Running(request_id, plan.caller.tenant, plan.path, now, *rids, worker)
+        begun = Begun(self, lane, plan, body, lease, running, connection, now, passage=passage)
         running.stop = begun.stop
         services.inflight.add(running)
         services.metrics.queue_wait.add(0.0)
@@ -180,8 +189,7 @@ class Express:
         running.stop = nothing_to_stop
         services.inflight.discard(running)
         lease.release(now)
-        begun.is_over = True
-        self.forget(begun)
+        self._end(begun)
         duration_s = now - running.started_at
         self._planner.count(begun.plan.path_class, begun.status, running.request_id, duration_s)
         begun.lane.end_begun()
@@ -202,7 +210,12 @@ class Express:
         services.inflight.discard(running)
         services.metrics.bytes_in += len(begun.body)
         begun.lease.release(self.now())
+        self._end(begun)
+
+    def _end(self, begun: Begun) -> None:
         begun.is_over = True
+        if begun.passage is not None:
+            begun.passage.end()
         self.forget(begun)
 
     def note_cut(self, begun: Begun, reason: Exception) -> None:

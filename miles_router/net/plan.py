@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from miles_router.core.affinity import SessionKey
     from miles_router.core.auth import Caller
     from miles_router.core.headers import Headers
+    from miles_router.net.passing import Passage, Passing
     from miles_router.net.plain import Target
     from miles_router.net.request_head import RequestHead
     from miles_router.net.upstream import Connection
@@ -50,9 +51,17 @@ class Plan(msgspec.Struct, frozen=True):
     line: bytes
     rest: bytes
     takes_key: bool  # a worker that wants a key is sent its own
+    passing: Passing | None = None  # what changes such requests, and their answers
 
     def __repr__(self) -> str:  # keys stay out of logs and tracebacks
         return f"<Plan {self.path}>"
+
+    def passage(self, body: bytes) -> Passage | None:
+        """How a request with `body` is changed, where there is a `passing`; None: in a task."""
+        if self.passing is None:
+            return None
+        session = None if self.session is None else self.session[1]
+        return self.passing.prepare(self.caller.tenant, session, body)
 
     def write(self, connection: Connection, request_id: str, body: bytes) -> bytes:
         """The bytes of one request of this kind for the worker behind `connection`."""

@@ -124,41 +124,56 @@ class TokenCache:
         Where nothing large has to be written, this takes no turn of the loop: 20 us less.
         Cancellation: it is stored and written, or neither.
         """
-        for span in new.versions:
-            self.note_version(span.version)
         if self._writing.locked() or not self._is_small(new):
+            for span in new.versions:
+                self.note_version(span.version)
             with trio.CancelScope(shield=True):
                 async with self._writing:
                     turn = self.store.add(tenant, new, trio.current_time())
                     await self._write(turn, new)
                     await self._tidy()
-        else:
-            turn = self.store.add(tenant, new, trio.current_time())
-            if self.journal is not None:
-                error = append_turn(self.journal, turn, new, turn.trajectory, self._unix_now())
-                if error is not None:
-                    self._journal_failed(error)
-            if self.store.has_removed:
-                await self.tidy()
+            self._note_stored()
+            return turn
+        turn = self.keep_now(tenant, new)
+        if self.store.has_removed:
+            await self.tidy()
+        return turn
+
+    def keeps_at_once(self, new: NewTurn) -> bool:
+        """Whether `keep_now` may be used: nobody writes, and nothing has to be removed for it."""
+        is_busy = self._writing.locked() or self.store.has_removed or self.store.is_nearly_full
+        return not is_busy and self._is_small(new)
+
+    def keep_now(self, tenant: str, new: NewTurn) -> Turn:
+        """`keep` without a wait, where `keeps_at_once`; a sweep tells of what it removed."""
+        for span in new.versions:
+            self.note_version(span.version)
+        turn = self.store.add(tenant, new, trio.current_time())
+        if self.journal is not None:
+            error = append_turn(self.journal, turn, new, turn.trajectory, self._unix_now())
+            if error is not None:
+                self._journal_failed(error)
+        self._note_stored()
+        return turn
+
+    def _note_stored(self) -> None:
         self.counters.stored += 1
         self._failures_in_row = 0
-        if self.store.is_nearly_full:
+        if self.store.is_nearly_full or self.store.has_removed:
             self.press()
-        return turn
 
     def _is_small(self, new: NewTurn) -> bool:
         """Whether its record is written quicker than a thread would start."""
         if self.journal is None:
             return True
-        in_record = new.r3 is not None and isinstance(new.r3.payload, MemoryPayload)
-        r3_bytes = new.r3.size_bytes if in_record and new.r3 is not None else 0
+        r3 = new.r3
+        r3_bytes = r3.size_bytes if r3 and isinstance(r3.payload, MemoryPayload) else 0
         tokens = len(new.prompt) + len(new.output.run)
         return r3_bytes + tokens * RECORD_TOKEN_BYTES <= APPEND_IN_THREAD_BYTES
 
     async def _write(self, turn: Turn, new: NewTurn) -> None:
         work = partial(append_turn, self.journal, turn, new, turn.trajectory, self._unix_now())
-        error = await self.in_thread(work)
-        if error is not None:
+        if (error := await self.in_thread(work)) is not None:
             self._journal_failed(error)
 
     def _unix_now(self) -> float:

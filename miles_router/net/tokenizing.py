@@ -31,8 +31,12 @@ async def tokenize(cache: TokenCache, parts: Sequence[tuple[str, bool]]) -> list
     def work() -> list[TokenRun]:
         return [encode(text, is_continuation=continues) for text, continues in parts]
 
-    is_quick = sum(len(text) for text, _ in parts) <= IN_THREAD_CHARACTERS
-    return work() if is_quick else await cache.in_thread(work)
+    return work() if is_quick(parts) else await cache.in_thread(work)
+
+
+def is_quick(parts: Sequence[tuple[str, bool]]) -> bool:
+    """Whether `parts` are tokenized at once."""
+    return sum(len(text) for text, _ in parts) <= IN_THREAD_CHARACTERS
 
 
 async def spell_literally(cache: TokenCache, lists: Sequence[NDArray[np.int32]]) -> list[TokenRun]:

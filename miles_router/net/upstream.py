@@ -278,6 +278,11 @@ class Connection:
     @property
     def is_reusable(self) -> bool:
         """Whether the next request may use this connection."""
+        return self.goes_on and not self._answer.chunks
+
+    @property
+    def goes_on(self) -> bool:
+        """Whether the next request may use this connection once the answer is taken."""
         answer = self._answer
         return (
             answer.is_complete
@@ -285,7 +290,6 @@ class Connection:
             and not self._has_failed
             and not self._until_close
             and not answer.has_more
-            and not answer.chunks
             and answer.keeps_alive
         )
 

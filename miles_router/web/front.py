@@ -16,12 +16,13 @@ from miles_router.core.inflight import Running
 from miles_router.core.opening import opening
 from miles_router.core.request import (
     PathClass,
+    Rids,
     find_rids,
     is_generation,
 )
 from miles_router.errors import Forbidden, RequestAborted, RouterError, ShuttingDown
 from miles_router.net.begun import BEGUN_KEY
-from miles_router.net.body import RequestBody
+from miles_router.net.body import KNOWN_KEY, KnownBody, RequestBody
 from miles_router.net.departures import LEFT_KEY
 from miles_router.net.exchange import Exchange
 from miles_router.net.lane_call import PIPE_KEY
@@ -103,6 +104,8 @@ class Front:
         if services.is_stopping and begun is None:
             raise ShuttingDown("the router is shutting down", retry_after_s=5.0)
         target = forwarded_target(scope)
+        known_body: KnownBody | None = scope.get(KNOWN_KEY)
+        receive = receive if known_body is None else known_body.receive
         body = RequestBody(
             receive,
             scope["headers"],
@@ -114,19 +117,19 @@ class Front:
         services.inflight.add(running)
         known = b""
         try:
-            if begun is None:
-                await body.read_ahead()
-            else:
-                body.take_up(begun.body)
             generates = is_generation(context.path)
             if begun is not None:
-                known = body.prefix
-            elif generates and body.is_replayable and body.size_bytes <= PARSE_IN_THREAD_BYTES:
-                known = body.prefix
-                running.rids, running.names = find_rids(known)
-            elif generates:
-                known = await _known_of(body)
-                running.rids, running.names = await trio.to_thread.run_sync(find_rids, known)
+                known = begun.body
+                body.take_up(known)
+            elif known_body is not None:
+                known = known_body.whole
+                body.take_up(known)
+                running.rids, running.names = known_body.rids
+            else:
+                await body.read_ahead()
+                if generates:
+                    known = await _known_of(body)
+                    running.rids, running.names = await _rids_of(known)
             exchange = Exchange(
                 services,
                 _relay_request(context, scope, target, generates=generates),
@@ -218,6 +221,13 @@ async def _known_of(body: RequestBody) -> bytes:
     if body.is_replayable:
         return body.prefix
     return await trio.to_thread.run_sync(opening, body.prefix)
+
+
+async def _rids_of(known: bytes) -> Rids:
+    """The ids that a body names."""
+    if len(known) <= PARSE_IN_THREAD_BYTES:
+        return find_rids(known)
+    return await trio.to_thread.run_sync(find_rids, known)
 
 
 def forwarded_target(scope: Scope) -> bytes:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from miles_router.core import headers as header_rules
-from miles_router.core.request import is_generation
+from miles_router.core.request import PathClass, is_generation
 from miles_router.errors import RouterError
 from miles_router.net.plan import Plan
 from miles_router.net.request_bytes import request_head
@@ -18,6 +18,7 @@ from miles_router.web.front import forwarded_target, session_key
 from miles_router.web.guard import new_request_id, request_id_of
 
 if TYPE_CHECKING:
+    from miles_router.net.passing import Passing
     from miles_router.net.plain import Target
     from miles_router.net.request_head import RequestHead
     from miles_router.net.services import Services
@@ -30,7 +31,9 @@ _PLACE = b"\x00"  # stands in no head
 class RequestPlanner:
     """See `net.express.Planner`."""
 
-    def __init__(self, services: Services, guard: Guard) -> None:
+    def __init__(self, services: Services, guard: Guard, passing: Passing | None = None) -> None:
+        """`passing`: of the middleware that takes part in the express for /generate."""
+        self._passing = passing
         self._services = services
         self._guard = guard
         self.count = guard.count
@@ -47,8 +50,10 @@ class RequestPlanner:
         except RouterError:  # said on the long way
             return None
         forwards = self._services.settings.forward_authorization
+        passing = self._passing if path_class is PathClass.GENERATE else None
+        headers = scope["headers"] if passing is None else passing.headers(scope["headers"])
         kept = header_rules.to_worker(
-            scope["headers"], request_id=_PLACE, api_key=None, forward_authorization=forwards
+            headers, request_id=_PLACE, api_key=None, forward_authorization=forwards
         )
         assert kept.pop()[1] == _PLACE, "the id of the request stands last"
         written = request_head("POST", forwarded, _PLACE.decode(), kept, framing=[])
@@ -64,4 +69,5 @@ class RequestPlanner:
             line=line,
             rest=rest,
             takes_key=header_rules.first(kept, b"authorization") is None,
+            passing=passing,
         )

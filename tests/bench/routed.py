@@ -86,13 +86,22 @@ class Router:
         self.address = ("127.0.0.1", port)
 
     def get(self, path: str) -> bytes:
+        status, body = self._ask(path)
+        assert status == 200, (path, status, body)
+        return body
+
+    @property
+    def healthy_workers(self) -> int:
+        """None of them is, and /health no 200, before they were probed."""
+        return int(json.loads(self._ask("/health")[1])["healthy_workers"])
+
+    def _ask(self, path: str) -> tuple[int, bytes]:
         connection = http.client.HTTPConnection(*self.address, timeout=30)
         connection.request("GET", path, headers={"Authorization": f"Bearer {KEY}"})
         reply = connection.getresponse()
         body = reply.read()
         connection.close()
-        assert reply.status == 200, (path, reply.status, body)
-        return body
+        return reply.status, body
 
     def snapshot(self) -> dict[str, Any]:
         return dict(json.loads(self.get("/snapshot")))
@@ -158,7 +167,7 @@ def _until_ready(process: subprocess.Popen[bytes], log: Path, workers: int) -> R
     while time.monotonic() < until and process.poll() is None:
         if router is None and (port := port_in(log)) is not None:
             router = Router(process.pid, port)
-        if router is not None and json.loads(router.get("/health"))["healthy_workers"] == workers:
+        if router is not None and router.healthy_workers == workers:
             return router
         time.sleep(0.1)
     raise RuntimeError(f"the router did not start: {log.read_text(encoding='utf-8')[-2000:]}")

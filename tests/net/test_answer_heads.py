@@ -12,6 +12,7 @@ from miles_router.core.worker import Worker, WorkerSpec
 from miles_router.errors import WorkerFault
 from miles_router.net.answer_heads import MOST_HEADS, AnswerHeads
 from miles_router.net.plan import cut
+from miles_router.net.reading import AnswerHead
 from miles_router.net.upstream import Connection
 from tests.doubles.memory_net import memory_connection
 
@@ -48,8 +49,8 @@ def learned(raw: bytes) -> AnswerHeads:
     except (WorkerFault, h11.LocalProtocolError):
         return heads
     connection.take_chunks()
-    if framing is not None and not framing.closes and connection.is_reusable:
-        heads.learn("w1", raw, framing.head, ID)
+    if head is not None and framing and not framing.closes and connection.is_reusable:
+        heads.learn("w1", head, raw, framing.head, ID)
     return heads
 
 
@@ -141,6 +142,6 @@ def test_what_is_remembered_has_a_bound() -> None:
     written = b"HTTP/1.1 200 \r\ncontent-length: 2\r\nx-request-id: request-1\r\n\r\n"
     for number in range(MOST_HEADS + 10):
         raw = b"HTTP/1.1 200 OK\r\nDate: %d\r\nContent-Length: 2\r\n\r\nok" % number
-        heads.learn("w1", raw, written, ID)
+        heads.learn("w1", AnswerHead(200, []), raw, written, ID)
         assert 0 < len(heads) <= MOST_HEADS
     assert len(heads) == 10

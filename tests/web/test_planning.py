@@ -9,7 +9,7 @@ import trio
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from miles_router.config import Settings
+from miles_router.config import RADIX_TREE_MIDDLEWARE, Settings
 from miles_router.core import headers as header_rules
 from miles_router.core.urlrules import parse_worker_url
 from miles_router.core.worker import Worker, WorkerSpec
@@ -20,10 +20,12 @@ from miles_router.net.request_head import TARGET_KEY
 from miles_router.net.upstream import Connection
 from miles_router.web.build import planner_of
 from tests.doubles.memory_net import memory_connection
+from tests.web.cached import open_cached_router
 from tests.web.rig import ADMIN, open_router
 
 if TYPE_CHECKING:
     from miles_router.net.plan import Plan
+    from miles_router.web.planning import RequestPlanner
 
 KEY = "tenant-key-1234567890"
 BODY = b'{"text": "a"}'
@@ -34,22 +36,26 @@ async def plan_of(raw: bytes, **settings: Any) -> Plan | None:
     async with open_router(**settings) as rig:
         planner = planner_of(rig.services, rig.app)
         assert planner is not None
-        gate = Gate()
-        gate.read_head(raw)
-        head = gate.head
-        assert head is not None
-        target = plain_target(head, raw)
-        assert target is not None
-        scope = {
-            "type": "http",
-            "method": head.method.decode(),
-            "path": target.path,
-            "raw_path": target.raw_path,
-            "query_string": target.query,
-            "headers": head.headers,
-            TARGET_KEY: head.target,
-        }
-        return planner.plan(scope, head, target)
+        return planned(planner, raw)
+
+
+def planned(planner: RequestPlanner, raw: bytes) -> Plan | None:
+    gate = Gate()
+    gate.read_head(raw)
+    head = gate.head
+    assert head is not None
+    target = plain_target(head, raw)
+    assert target is not None
+    scope = {
+        "type": "http",
+        "method": head.method.decode(),
+        "path": target.path,
+        "raw_path": target.raw_path,
+        "query_string": target.query,
+        "headers": head.headers,
+        TARGET_KEY: head.target,
+    }
+    return planner.plan(scope, head, target)
 
 
 def raw_of(*lines: bytes, method: bytes = b"POST", target: bytes = b"/generate") -> bytes:
@@ -98,9 +104,23 @@ async def test_where_middleware_sees_each_request_nothing_is_planned() -> None:
         assert planner_of(rig.services, rig.app) is not None
         rig.services.settings = Settings(port=0, middleware=("a:B",))
         assert planner_of(rig.services, rig.app) is None
-        rig.services.settings = Settings(port=0)
-        rig.services.token_cache = object()  # type: ignore[assignment]  # that there is one matters
-        assert planner_of(rig.services, rig.app) is None
+
+
+async def test_the_token_cache_takes_part_in_what_it_knows() -> None:
+    async with open_cached_router(middleware=(RADIX_TREE_MIDDLEWARE,)) as rig:
+        planner = planner_of(rig.services, rig.app)
+        assert planner is not None
+        for target, has_passing in ((b"/generate", True), (b"/v1/completions", False)):
+            plan = planned(planner, raw_of(b"Accept-Encoding: gzip, br", target=target))
+            assert plan is not None
+            assert (plan.passing is not None) is has_passing
+            asked = b"identity" if has_passing else b"gzip, br"
+            assert b"accept-encoding: " + asked in plan.rest
+            assert (
+                plan.headers(1)[2:] == plan.head.headers[2:]
+            )  # a task is told what the client said
+            passage = plan.passage(BODY)
+            assert (passage is not None) is has_passing
 
 
 LINES = st.sampled_from(

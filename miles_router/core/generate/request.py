@@ -54,6 +54,26 @@ _FLAGS: msgspec.json.Decoder[Any] = msgspec.json.Decoder(bool | list[bool | None
 _NUMBER: msgspec.json.Decoder[Any] = msgspec.json.Decoder(int | None)
 
 
+class _Plain(msgspec.Struct, frozen=True):  # a request with one text, as most are
+    text: str
+    input_ids: None = None
+    input_embeds: None = None
+    image_data: None = None
+    video_data: None = None
+    audio_data: None = None
+    session_params: None = None
+    session_id: None = None
+    sampling_params: _Params | None = None
+    rid: str | None = None
+    stream: bool | None = None
+    return_logprob: bool | None = None
+    return_routed_experts: bool | None = None
+    routed_experts_start_len: int | None = None
+
+
+_PLAIN = msgspec.json.Decoder(_Plain)
+
+
 class Sampling(msgspec.Struct, frozen=True):
     """The sampling parameters that decide what an answer shows.
 
@@ -133,6 +153,9 @@ def read_request(body: bytes) -> GenerateRequest:
         Uncached: with the reason, whatever the bytes are; the request is to be relayed as it is.
     """
     members, places = _opened(body)
+    plain = _plain(body, places)
+    if plain is not None:
+        return plain
     _refuse_what_is_no_text(members)
     texts, ids, is_list = read_prompts(members)
     prompts = len(ids if ids is not None else texts or ())
@@ -155,6 +178,31 @@ def read_request(body: bytes) -> GenerateRequest:
         )
         or 0,
         sampling=sampling,
+    )
+
+
+def _plain(body: bytes, places: Mapping[str, Member]) -> GenerateRequest | None:
+    """A plain request, read at once; None: member by member, if only to name what is wrong."""
+    try:
+        given = _PLAIN.decode(body)
+    except UNREADABLE:
+        return None
+    params = given.sampling_params or _Params()
+    if params.n not in {None, 1}:
+        return None
+    return GenerateRequest(
+        body=body,
+        members=places,
+        texts=(given.text,),
+        ids=None,
+        is_list=False,
+        n=1,
+        is_stream=bool(given.stream),
+        rid=given.rid,
+        asks_logprobs=(bool(given.return_logprob),),
+        asks_routed_experts=(bool(given.return_routed_experts),),
+        routed_experts_start=given.routed_experts_start_len or 0,
+        sampling=(_as_sampling(params),),
     )
 
 

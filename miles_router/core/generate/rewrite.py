@@ -14,6 +14,7 @@ import msgspec
 import numpy as np
 
 from miles_router.core.generate.splice import UNREADABLE, Edit, apply, without
+from miles_router.core.request import Rids
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -40,9 +41,10 @@ ROUTED_EXPERTS_KEYS = frozenset({"routed_experts"})
 _ENCODE = msgspec.json.Encoder().encode
 _STARTS: msgspec.json.Decoder[Any] = msgspec.json.Decoder(int | list[int | None] | None)
 _NO_PROMPT_LOGPROBS = -1
-# The samples of one prompt come together, and find it written: at most 2.7 MB are kept.
-KEPT_PROMPTS = 64
-KEPT_TOKENS = 4_096
+# The samples of one prompt, and the prompts of one batch again and again, find it written: what is
+# kept are 10 bytes a token, at most 21 MB.
+KEPT_PROMPTS = 1_024
+KEPT_TOKENS = 2_048
 
 
 def rewritten(
@@ -117,6 +119,23 @@ def drops(
     return tuple(found)
 
 
+def rids_of(request: GenerateRequest, made: Sequence[str]) -> Rids:
+    """The ids that a request runs under, as `find_rids` finds them in its body.
+
+    Args:
+        request: as it came.
+        made: what `rewritten` added where the client names none; empty where it added nothing.
+    """
+    rid = request.rid
+    if request.n > 1:
+        if not rid:
+            return Rids()
+        return Rids(of_caller=(rid,) if isinstance(rid, str) else rid)
+    if rid is None:
+        return Rids(tuple(made))
+    return Rids(request.rids or ()) if rid else Rids()
+
+
 def _wanted_rid(request: GenerateRequest, rids: Sequence[str]) -> dict[str, bytes]:
     if request.rid is not None or request.n > 1:
         return {}
@@ -154,7 +173,7 @@ def _prompt_logprobs_as_asked(request: GenerateRequest) -> dict[str, bytes]:
 def _edited(request: GenerateRequest, edits: list[Edit], wanted: dict[str, bytes]) -> bytes:
     """The body with members set: in place where they are, else at the end."""
     body, members = request.body, request.members
-    end = max(member.end for member in members.values())
+    end = [*members.values()][-1].end
     for key, value in wanted.items():
         place = members.get(key)
         if place is None:

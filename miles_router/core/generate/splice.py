@@ -79,12 +79,17 @@ def walk(buffer: bytes, values: Mapping[str, msgspec.Raw], start: int = 0) -> di
     place = start
     for key, raw in values.items():
         head, value = _ENCODE(key) + b":", memoryview(raw).tobytes()
-        # Workers write no spaces: the key follows the comma, and the value the key.
+        # Workers write no spaces: the key follows the comma, and the value the key. Python's own
+        # json puts one in front of each but the first key.
         key_start = place + 1
-        key_end = place + len(head)
+        if found and not buffer.startswith(head, key_start):
+            key_start += 1
+        key_end = key_start + len(head) - 1
         value_start = key_end + 1
-        is_compact = buffer.startswith(head, key_start) and buffer.startswith(value, value_start)
-        if not is_compact:
+        if buffer.startswith(b" ", value_start):
+            value_start += 1
+        is_plain = buffer.startswith(head, key_start) and buffer.startswith(value, value_start)
+        if not is_plain:
             match = _BEFORE_VALUE.match(buffer, place)
             if match is None or _KEY.decode(match[1]) != key:
                 raise Unwalkable(key)

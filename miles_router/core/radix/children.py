@@ -10,6 +10,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, TypeVar
 
 from miles_router.core.radix.node import first_id, first_text
+from miles_router.core.radix.run import ID_BYTES
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -87,14 +88,16 @@ class Fanout:
         """Children that begin with `token`, whatever it shows."""
         return self._by_id.get(token, [])
 
-    def may_follow(self, text: bytes, position: int) -> Iterator[Node]:
+    def may_follow(self, text: bytes, position: int) -> list[Node]:
         """Children whose first token's text stands at `position` of `text`, or may do so."""
         left = len(text) - position
+        found: list[Node] = []
         for length in self._lengths:
             if length <= left:
-                yield from self._by_text.get(text[position : position + length], ())
+                found += self._by_text.get(text[position : position + length], ())
         if self._long:
-            yield from self._long.get(text[position : position + LONG_TEXT_BYTES], ())
+            found += self._long.get(text[position : position + LONG_TEXT_BYTES], ())
+        return found
 
 
 def _remove_from(lists: dict[Key, list[Node]], key: Key, node: Node) -> bool:
@@ -139,10 +142,13 @@ def replace_child(parent: Node, old: Node, new: Node) -> None:
 def child_beginning(parent: Node, token: int, text: bytes) -> Node | None:
     """The child that begins with `token` showing `text`."""
     children = parent.children
+    if children is None:
+        return None
     if isinstance(children, Fanout):
         return children.beginning(token, text)
-    for child in children or ():
-        if first_id(child.run) == token and first_text(child.run) == text:
+    ids = token.to_bytes(ID_BYTES, "little")
+    for child in children:
+        if child.run.ids.startswith(ids) and first_text(child.run) == text:
             return child
     return None
 

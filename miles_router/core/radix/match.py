@@ -21,6 +21,7 @@ that spell it, not with the size of the tree.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from struct import iter_unpack
 from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
 import msgspec
@@ -44,6 +45,8 @@ Within: TypeAlias = "dict[Node, list[Node]]"
 # So many branches beside the first are followed; a walk through them takes 1 to 5 ms. Samples have
 # few texts in common, and those in few spellings; of one letter repeated there may be thousands.
 MAX_FORKS = 128
+# The tokens of so much text are looked at one by one: at more of them, all at once.
+FEW_BYTES = 64
 
 
 class Made(msgspec.Struct, frozen=True):
@@ -163,6 +166,8 @@ def _following(
         children = children_that_may_follow(node, text, position)
     else:
         children = within.get(node, ())
+    if position == len(text):  # only what shows nothing follows
+        return [(child, 0) for child in children if not child.run.text]
     found = []
     for child in children:
         run = child.run
@@ -223,20 +228,35 @@ def _into(
     found: Match, branch: _Branch, child: Node, agreed: int, text: bytes, wanted: Wanted
 ) -> None:
     """Judge the first `agreed` bytes of `child`, which are not all of it."""
-    position, run = branch.place.size_bytes, child.run
-    ends = run.ends()
-    # The token at this place is the first that shows more than what agrees; the one before agrees.
-    tokens = int(np.searchsorted(ends, agreed, side="right"))
-    shown = int(ends[tokens - 1])
+    position = branch.place.size_bytes
+    tokens, shown = _shown_within(child.run, agreed)
     if not shown:
         return
-    # Tokens that show nothing do not end a cut: go back behind the last one that shows text.
-    tokens = int(np.searchsorted(ends, shown, side="left")) + 1
     place = Place(child, child.start + tokens, position + shown)
     made = _cut(child, place, place.depth, wanted) or branch.silent or branch.made
     found.judge(place, made)
     if place.size_bytes == len(text):
         found.whole.append((place, made))
+
+
+def _shown_within(run: TokenRun, size_bytes: int) -> tuple[int, int]:
+    """How many tokens show only text of the first `size_bytes`, and how many bytes they show.
+
+    Tokens that show nothing do not end a cut: the last of these shows text, if any does.
+    """
+    if size_bytes <= FEW_BYTES:  # as a rule: prompts of others that begin with the same word
+        tokens = shown = 0
+        for place, (length,) in enumerate(iter_unpack("<H", run.lengths), start=1):
+            if shown + length > size_bytes:
+                break
+            if length:
+                tokens, shown = place, shown + length
+        return tokens, shown
+    ends = run.ends()
+    # The token at this place is the first that shows more than what agrees; the one before agrees.
+    tokens = int(np.searchsorted(ends, size_bytes, side="right"))
+    shown = int(ends[tokens - 1])
+    return int(np.searchsorted(ends, shown, side="left")) + 1, shown
 
 
 def _silent_tokens(run: TokenRun) -> int:

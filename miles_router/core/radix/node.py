@@ -43,6 +43,7 @@ class Node:
         "mark_bytes",
         "parent",
         "run",
+        "text_digest",
     )
 
     def __init__(self, parent: Node | None, run: TokenRun, end: int) -> None:
@@ -63,6 +64,8 @@ class Node:
         """What the turns noted here are accounted for."""
         self.holds = 0
         """How many turns need this node to stay."""
+        self.text_digest: int | None = None
+        """Of all text up to its end; None where nobody has asked for it."""
 
     @property
     def start(self) -> int:

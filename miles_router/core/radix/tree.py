@@ -97,6 +97,8 @@ class Tree:
 def run_between(node: Node, start: int, end: int) -> TokenRun:
     """Tokens [start, end) of the path to `node`."""
     parts = []
+    if node.end == end and node.start == start:
+        return node.run
     while node.parent is not None and node.end > start:
         first = node.start
         if first < end:
@@ -132,7 +134,11 @@ def shared_tokens(left: TokenRun, right: TokenRun, start: int = 0, position: int
 
 def shared_bytes(edge: bytes, text: bytes, position: int) -> int:
     """How many bytes of `edge` stand at `position` of `text`: by halving, not byte by byte."""
-    low, high = 0, min(len(edge), len(text) - position)
+    low, high, most = 0, 16, min(len(edge), len(text) - position)
+    # Most of what differs does so early on.
+    while high < most and text.startswith(edge[low:high], position + low):
+        low, high = high, 4 * high
+    high = min(high, most)
     while low < high:
         middle = (low + high + 1) // 2
         if text.startswith(edge[low:middle], position + low):

@@ -13,13 +13,17 @@ import enum
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from miles_router.core.generate.answer import read_answer
-from miles_router.core.generate.opened import open_answer, stripped
 from miles_router.core.generate.reasons import RefusalReason
 from miles_router.core.generate.sse import SseSplitter
 from miles_router.core.generate.stream import StreamCollector
 from miles_router.core.headers import WORKER_HEADER, first
-from miles_router.plugins.token_cache.keeping import Digest, digest, keep_items
+from miles_router.plugins.token_cache.keeping import (
+    Digest,
+    digest,
+    keep_items,
+    read_whole,
+    tell_versions,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -203,23 +207,12 @@ class Capture:
     async def _read(
         self, body: bytes
     ) -> tuple[list[Digest | RefusalReason], list[bytes | memoryview]]:
+        work = partial(read_whole, self._cache.tokenizer, self._prepared, body)
         if len(body) <= READ_IN_THREAD_BYTES:
-            return self._read_now(body)
-        work = partial(self._read_now, body)
+            return work()
         if len(body) <= JOIN_BYTES:
             return await self._cache.quick_thread.call(work)
         return await self._cache.in_thread(work)
-
-    def _read_now(
-        self, body: bytes
-    ) -> tuple[list[Digest | RefusalReason], list[bytes | memoryview]]:
-        """What an answer says, and what the client gets of it."""
-        opened = open_answer(body)
-        items = read_answer(opened, self._prepared.expected)
-        digests = digest(self._cache.tokenizer, self._prepared, items)
-        if not any(self._prepared.drops):
-            return digests, [body]
-        return digests, stripped(opened, self._prepared.drops)
 
     async def _digested(
         self, items: list[AnswerItem | RefusalReason]
@@ -236,10 +229,7 @@ class Capture:
         """Store what was answered; a failure of the cache stays its own."""
         self._is_kept = True
         try:
-            for one in digests:
-                version = None if isinstance(one, RefusalReason) else one.item.weight_version
-                if version is not None:
-                    self._note_version(self._worker_id, version)
+            tell_versions(digests, self._worker_id, self._note_version)
             await keep_items(self._cache, self._prepared, digests)
         except Exception as error:  # noqa: BLE001  whatever it is, the answer must get through
             self._cache.fail(error)

@@ -1,7 +1,7 @@
 """From a worker's answer to stored turns.
 
 Each item of an answer is stored or refused alone; what is refused is counted with its reason, and
-reaches its client all the same. This file must not know ASGI or JSON.
+reaches its client all the same. This file must not know ASGI.
 """
 
 from __future__ import annotations
@@ -13,7 +13,10 @@ import msgspec
 import trio
 
 from miles_router.core.alignment import line_up
+from miles_router.core.generate.answer import read_answer
+from miles_router.core.generate.opened import open_answer, stripped
 from miles_router.core.generate.reasons import RefusalReason
+from miles_router.core.generate.usual import read_usual
 from miles_router.core.r3 import InvalidR3, R3Block, decode_block
 from miles_router.core.radix.run import UnfitRun
 from miles_router.core.trajectory.turn import NewTurn, SpelledOutput
@@ -22,7 +25,7 @@ from miles_router.plugins.token_cache.refused_answers import note_refused_answer
 from miles_router.plugins.token_cache.refused_experts import note_refused_experts
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
 
     import numpy as np
     from numpy.typing import NDArray
@@ -30,7 +33,8 @@ if TYPE_CHECKING:
     from miles_router.core.generate.items import AnswerItem
     from miles_router.core.tokenizing import Tokenizer
     from miles_router.net.token_cache import TokenCache
-    from miles_router.plugins.token_cache.prepared import Prepared, PreparedPrompt
+    from miles_router.plugins.token_cache.continuing import PreparedPrompt
+    from miles_router.plugins.token_cache.prepared import Prepared
 
 # Decoding so much base64 takes the loop 0.1 ms; more goes to a thread.
 DECODE_IN_THREAD_BYTES = 65_536
@@ -43,6 +47,31 @@ class Digest(msgspec.Struct, frozen=True, eq=False):
 
     item: AnswerItem
     output: SpelledOutput
+
+
+def read_whole(
+    tokenizer: Tokenizer, prepared: Prepared, body: bytes
+) -> tuple[list[Digest | RefusalReason], list[bytes | memoryview]]:
+    """What an answer says, and what the client gets of it; may run in a thread."""
+    if not any(prepared.drops):
+        usual = read_usual(body, prepared.expected)
+        if usual is not None:
+            return digest(tokenizer, prepared, (usual,)), [body]
+    opened = open_answer(body)
+    digests = digest(tokenizer, prepared, read_answer(opened, prepared.expected))
+    return digests, stripped(opened, prepared.drops) if any(prepared.drops) else [body]
+
+
+def tell_versions(
+    digests: Iterable[Digest | RefusalReason],
+    worker_id: str,
+    note_version: Callable[[str, str], None],
+) -> None:
+    """Tell the weight version that each item was made by."""
+    for one in digests:
+        version = None if isinstance(one, RefusalReason) else one.item.weight_version
+        if version is not None:
+            note_version(worker_id, version)
 
 
 def digest(
@@ -103,24 +132,34 @@ async def keep_items(
         if isinstance(one, RefusalReason):
             note_refused_answer(cache, one)
             continue
-        item = one.item
         prompt = prepared.prompts[place // prepared.request.n]
-        block, missing = await _experts(cache, prepared, prompt, item)
-        new = NewTurn(
-            session=prepared.session,
-            rid=item.rid,
-            parent=prompt.parent,
-            inherited=prompt.inherited,
-            prompt=prompt.run,
-            is_text_prompt=prepared.is_text,
-            output=one.output,
-            logprobs=item.logprobs,
-            versions=item.versions,
-            finish=item.finish,
-            r3=block,
-            r3_missing=missing,
-        )
-        await cache.keep(prepared.tenant, new)
+        block, missing = await _experts(cache, prepared, prompt, one.item)
+        await cache.keep(prepared.tenant, new_turn(prepared, prompt, one, block, missing))
+
+
+def new_turn(
+    prepared: Prepared,
+    prompt: PreparedPrompt,
+    digest: Digest,
+    block: R3Block | None = None,
+    missing: str = "not_asked",
+) -> NewTurn:
+    """What is stored of an item: `prompt` is its own; `block` and `missing` as in `NewTurn`."""
+    item = digest.item
+    return NewTurn(
+        session=prepared.session,
+        rid=item.rid,
+        parent=prompt.parent,
+        inherited=prompt.inherited,
+        prompt=prompt.run,
+        is_text_prompt=prepared.is_text,
+        output=digest.output,
+        logprobs=item.logprobs,
+        versions=item.versions,
+        finish=item.finish,
+        r3=block,
+        r3_missing=missing,
+    )
 
 
 async def _experts(

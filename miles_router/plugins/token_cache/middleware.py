@@ -11,16 +11,23 @@ from typing import TYPE_CHECKING, Any
 
 from miles_router.core.generate.reasons import RefusalReason, Uncached
 from miles_router.core.generate.request import GenerateRequest, read_request
-from miles_router.core.headers import first, session_of
+from miles_router.core.headers import session_of
+from miles_router.net.begun import BEGUN_KEY
+from miles_router.net.body import KNOWN_KEY, KnownBody
+from miles_router.net.lane_call import PIPE_KEY
 from miles_router.plugins.token_cache.capture import Capture
-from miles_router.plugins.token_cache.prepared import Holds, Prepared, prepare
+from miles_router.plugins.token_cache.continuing import Holds
+from miles_router.plugins.token_cache.passage import CachePassage, readable
+from miles_router.plugins.token_cache.prepared import prepare
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
-    from miles_router.core.headers import Headers
+    from miles_router.net.begun import Begun
+    from miles_router.net.passing import Passage
     from miles_router.net.token_cache import TokenCache
     from miles_router.plugins.api import RouterApi
+    from miles_router.plugins.token_cache.prepared import Prepared
 
     Scope = dict[str, Any]
     Message = dict[str, Any]
@@ -61,6 +68,10 @@ class TokenCacheMiddleware:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one ASGI scope."""
+        begun: Begun | None = scope.get(BEGUN_KEY)
+        if begun is not None:
+            await self._take_up(begun.passage, scope, receive, send)
+            return
         if scope["type"] != "http" or not self._cache.is_on or not self._takes_part(scope):
             await self._app(scope, receive, send)
             return
@@ -76,12 +87,28 @@ class TokenCacheMiddleware:
                 await self._app(scope, _replay(messages, receive), send)
                 return
             messages.clear()  # a large body must not be in memory twice
-            capture = Capture(self._cache, prepared, send, self._router.note_weight_version)
-            headers = _headers(scope["headers"], len(prepared.body))
+            inner = _inner(scope, prepared)
+            inner[KNOWN_KEY] = KnownBody(prepared.body, prepared.rids, receive)
             message = {"type": "http.request", "body": prepared.body, "more_body": False}
-            await self._app(
-                {**scope, "headers": headers}, _replay([message], receive), capture.send
-            )
+            capture = self._capture(prepared, send)
+            await self._app(inner, _replay([message], receive), capture.send)
+
+    async def _take_up(
+        self, passage: Passage | None, scope: Scope, receive: Receive, send: Send
+    ) -> None:
+        """Go on with what the express has begun; without a passage the cache has no part in it."""
+        if not isinstance(passage, CachePassage):
+            await self._app(scope, receive, send)
+            return
+        try:
+            prepared = passage.prepared
+            capture = self._capture(prepared, send)
+            await self._app(_inner(scope, prepared), receive, capture.send)
+        finally:
+            passage.end()
+
+    def _capture(self, prepared: Prepared, send: Send) -> Capture:
+        return Capture(self._cache, prepared, send, self._router.note_weight_version)
 
     async def _prepare(self, scope: Scope, holds: Holds, body: bytes) -> Prepared | None:
         """What goes to the worker; None where the cache has no part in it."""
@@ -127,11 +154,11 @@ def _replay(messages: list[Message], receive: Receive) -> Receive:
     return replayed
 
 
-def _headers(headers: Headers, size_bytes: int) -> Headers:
-    """The request's headers for its new body; the answer is to be readable."""
-    changed = {b"content-length", b"transfer-encoding", b"accept-encoding"}
-    kept = [header for header in headers if header[0] not in changed]
-    kept.append((b"content-length", b"%d" % size_bytes))
-    if first(headers, b"accept-encoding") is not None:
-        kept.append((b"accept-encoding", b"identity"))
-    return kept
+def _inner(scope: Scope, prepared: Prepared) -> Scope:
+    """The scope of a request for its new body; the answer is to be read here."""
+    changed = {b"content-length", b"transfer-encoding"}
+    headers = [header for header in readable(scope["headers"]) if header[0] not in changed]
+    headers.append((b"content-length", b"%d" % len(prepared.body)))
+    inner = {**scope, "headers": headers}
+    inner.pop(PIPE_KEY, None)  # what is in a pipe is not read
+    return inner

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
     from .table import TokenTable
 
+_ID, _UNSIGNED = np.dtype("<i4"), np.dtype("<u4")
 _OPEN = "\ufffd"
 # More tokens than one character has bytes: what is still U+FFFD behind so many stays so.
 _MAX_HELD_TOKENS = 8
@@ -47,8 +48,12 @@ def checked(ids: NDArray[np.integer], vocab_size: int) -> NDArray[np.int32]:
         UnfitRun: one is not.
     """
     if ids.size and not 0 <= int(ids.min()) <= int(ids.max()) < vocab_size:
-        raise UnfitRun(f"a token id is not in the vocabulary of {vocab_size}")
-    return ids.astype("<i4", copy=False)
+        raise _beyond(vocab_size)
+    return ids.astype(_ID, copy=False)
+
+
+def _beyond(vocab_size: int) -> UnfitRun:
+    return UnfitRun(f"a token id is not in the vocabulary of {vocab_size}")
 
 
 class TableSpeller:
@@ -68,12 +73,21 @@ class TableSpeller:
     def spell(self, ids: NDArray[np.int32], *, skip_special_tokens: bool) -> TokenRun:
         """As `core.tokenizing.Tokenizer.spell`."""
         table = self._skipping if skip_special_tokens else self._literal
-        ids = checked(np.asarray(ids), table.data.size)
-        text = b"".join(table.data.take(ids).tolist())
-        lengths = table.lengths.take(ids)
-        if not table.is_whole.take(ids).all():
+        ids = np.asarray(ids)
+        if ids.dtype != _ID:
+            ids = checked(ids, table.data.size)
+        # No id is below 0 here, and `take` itself finds those that are too high.
+        places = ids.view(_UNSIGNED)
+        try:
+            text = b"".join(table.data.take(places).tolist())
+        except IndexError:
+            raise _beyond(table.data.size) from None
+        if not table.may_overflow and (text.isascii() or table.is_whole.take(places).all()):
+            return TokenRun(ids.tobytes(), table.packed.take(places).tobytes(), text)
+        lengths = table.lengths.take(places)
+        if not table.is_whole.take(places).all():
             if table.has_bytes:
-                text, lengths = _settle_runs(text, lengths, table.is_byte.take(ids))
+                text, lengths = _settle_runs(text, lengths, table.is_byte.take(places))
             text, lengths = settle(text, lengths)
         if table.may_overflow:
             return TokenRun.of(ids, lengths, text)

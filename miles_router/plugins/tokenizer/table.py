@@ -32,6 +32,7 @@ class TokenTable:
         data: object [vocab], the bytes of each token; empty where an id has no token. (Taking 256
             of an array and joining them is 6 us, of a tuple 18 us.)
         lengths: int64 [vocab], their lengths.
+        packed: uint16 [vocab], the same, as a TokenRun holds them; worth nothing if `may_overflow`.
         is_whole: bool [vocab], they are whole characters.
         is_byte: bool [vocab], a byte of SentencePiece's fallback. Neighbouring ones are decoded
             together: all of them show their characters, or each one shows U+FFFD.
@@ -41,6 +42,7 @@ class TokenTable:
 
     data: NDArray[np.object_]
     lengths: NDArray[np.int64]
+    packed: NDArray[np.uint16]
     is_whole: NDArray[np.bool_]
     is_byte: NDArray[np.bool_]
     has_bytes: bool
@@ -100,7 +102,13 @@ def _table(pieces: list[bytes], is_byte: NDArray[np.bool_]) -> TokenTable:
     # Settling gives a token at most what others began of its first and its last character.
     room = MAX_TOKEN_TEXT_BYTES - 8
     return TokenTable(
-        data, lengths, is_whole, is_byte, bool(is_byte.any()), bool((lengths > room).any())
+        data=data,
+        lengths=lengths,
+        packed=lengths.astype("<u2"),
+        is_whole=is_whole,
+        is_byte=is_byte,
+        has_bytes=bool(is_byte.any()),
+        may_overflow=bool((lengths > room).any()),
     )
 
 

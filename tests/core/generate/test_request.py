@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 from typing import Any
+from unittest.mock import patch
 
 import pytest
 from hypothesis import given, settings
@@ -217,3 +218,44 @@ def test_no_damage_raises_anything_else(draw: st.DataObject) -> None:
         place = draw.draw(st.integers(0, len(body) - 1))
         body[place : place + draw.draw(st.integers(0, 2))] = draw.draw(st.binary(max_size=2))
     reads_or_refuses(bytes(body))
+
+
+ODD: st.SearchStrategy[Any] = st.sampled_from(
+    [None, True, False, 0, 1, 2, -1, 1.5, "x", "", [], ["x"], {}, [True]]
+)
+PARAMS = st.dictionaries(
+    st.sampled_from(["n", "max_new_tokens", "skip_special_tokens", "no_stop_trim", "top_p"]), ODD
+)
+
+
+@given(
+    st.fixed_dictionaries(
+        {},
+        optional={
+            "text": st.sampled_from(["Hi", "", None, ["Hi"], 5]),
+            "input_ids": st.sampled_from([None, [5], [[5]]]),
+            "sampling_params": PARAMS | ODD | st.lists(PARAMS, max_size=1),
+            "rid": ODD,
+            "stream": ODD,
+            "return_logprob": ODD,
+            "return_routed_experts": ODD,
+            "routed_experts_start_len": ODD,
+            "image_data": ODD,
+            "session_id": ODD,
+            "input_embeds": ODD,
+        },
+    )
+)
+def test_a_request_that_is_read_at_once_is_read_as_member_by_member(body: dict[str, Any]) -> None:
+    def outcome() -> object:
+        try:
+            found = read_request(json.dumps(body).encode())
+        except Uncached as refused:
+            return refused.reason
+        ids = None if found.ids is None else [one.tolist() for one in found.ids]
+        others = {name: getattr(found, name) for name in found.__struct_fields__ if name != "ids"}
+        return {**others, "ids": ids}
+
+    at_once = outcome()
+    with patch("miles_router.core.generate.request._plain", lambda *_: None):
+        assert outcome() == at_once

@@ -9,14 +9,17 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from miles_router.core.generate.opened import open_answer, stripped
+from miles_router.core.generate.reasons import Uncached
 from miles_router.core.generate.request import read_request
 from miles_router.core.generate.rewrite import (
     LOGPROB_KEYS,
     ROUTED_EXPERTS_KEYS,
     drops,
     rewritten,
+    rids_of,
 )
 from miles_router.core.generate.splice import MEMBERS
+from miles_router.core.request import find_rids
 from miles_router.sim import SimSettings
 from tests.core.generate import simulated
 from tests.core.generate.test_splice import json_values, styles, written
@@ -161,9 +164,12 @@ def test_every_other_member_keeps_its_bytes_and_its_place(
     keys = draw.draw(st.permutations(sorted(body)))
     data = written({key: body[key] for key in keys}, style)
     assume(not own & set(body))
-    found = rewritten(
-        read_request(data), [ONE], rids=["r"], ask_logprobs=True, ask_routed_experts=[2]
-    )
+    try:  # hypothesis takes names of members from the source that it tests
+        request = read_request(data)
+    except Uncached:
+        assert set(others) - set(known)
+        return
+    found = rewritten(request, [ONE], rids=["r"], ask_logprobs=True, ask_routed_experts=[2])
     before, after = MEMBERS.decode(data), MEMBERS.decode(found)
     renamed = ["input_ids" if key == "text" else key for key in keys]
     assert list(after)[: len(keys)] == renamed
@@ -216,3 +222,28 @@ def test_a_client_sees_the_answer_it_would_have_had_without_a_router(
         index = json.loads(payload).get("index", 0)
         shown = b"".join(stripped(open_answer(payload), [taken[index]]))
         assert b"data: " + shown + b"\n\n" == one
+
+
+@pytest.mark.parametrize("rid", ["absent", None, "", "mine", ["r"], ["r", "s"], ["", ""]])
+@pytest.mark.parametrize("prompts", ["a", ["a"], ["a", "b"]])
+@pytest.mark.parametrize("n", [None, 1, 2])
+@pytest.mark.parametrize("are_ids", [False, True])
+def test_the_ids_of_a_request_are_those_in_its_body(
+    rid: Any, prompts: Any, n: int | None, are_ids: bool
+) -> None:
+    count = 1 if isinstance(prompts, str) else len(prompts)
+    body: dict[str, Any] = {"text": prompts, "sampling_params": {"n": n}}
+    if are_ids:
+        body = {**body, "text": None, "input_ids": [1, 2] if prompts == "a" else [[1, 2]] * count}
+    if rid != "absent":
+        body["rid"] = rid
+    try:
+        request = read_request(json.dumps(body).encode())
+    except Uncached:  # its rids are not as many as its prompts
+        return
+    made: list[str] = [] if are_ids else ["made-1", "made-2"][:count]
+    sent = request.body
+    if not are_ids:
+        ids = [np.array([1, 2], "<i4")] * count
+        sent = rewritten(request, ids, rids=made, ask_logprobs=True, ask_routed_experts=None)
+    assert rids_of(request, made) == find_rids(sent)

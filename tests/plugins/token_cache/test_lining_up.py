@@ -145,8 +145,12 @@ def test_what_is_decoded_step_by_step_is_kept(
     ids, skips = data.draw(any_ids(name)), data.draw(st.booleans())
     steps = data.draw(st.sampled_from([[1], [2, 1], [3], [50]]))
     prompt = load(name).worker_ids("a", add_special_tokens=False)
-    text = in_steps(decoding(name, skips=skips), prompt, ids, steps)
-    check(tokenizer_of(), ids, text, skips=skips)
+    decode = decoding(name, skips=skips)
+    try:
+        check(tokenizer_of(), ids, in_steps(decode, prompt, ids, steps), skips=skips)
+    except UnfitRun:  # what may be refused has broken bytes, and a token twice (`agreement._fills`)
+        assert "\N{REPLACEMENT CHARACTER}" in decode(ids)
+        assert len(set(ids)) < len(ids)
 
 
 @pytest.mark.parametrize("name", NAMES)

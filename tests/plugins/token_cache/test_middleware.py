@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import trio
 
-import miles_router.plugins.token_cache.prepared
+import miles_router.plugins.token_cache.continuing
 from tests.plugins.token_cache.rig import (
     EOS,
     EOS_ID,
@@ -196,13 +196,13 @@ async def test_a_large_batch_leaves_the_loop_to_others(
     steps: list[str] = []
     stage = Stage(reply)
     find = {"text": "find_prompt", "input_ids": "find_ids"}[kind]
-    found = getattr(miles_router.plugins.token_cache.prepared, find)
+    found = getattr(miles_router.plugins.token_cache.continuing, find)
 
     def noting_find(*args: Any) -> Any:
         steps.append("find")
         return found(*args)
 
-    monkeypatch.setattr(miles_router.plugins.token_cache.prepared, find, noting_find)
+    monkeypatch.setattr(miles_router.plugins.token_cache.continuing, find, noting_find)
     added = stage.cache.store.add
 
     def noting_add(*args: Any) -> Any:
