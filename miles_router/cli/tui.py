@@ -49,8 +49,9 @@ class Options:
     ] = ()
     """Other keys for actions, such as drain=D or quit=q,f10; ? in the UI lists the actions."""
     log_file: Annotated[Path | None, Parameter(group=_UI, show_default="none")] = None
-    """File that the log is appended to while the UI is up; none: miles-router/tui-PORT.log under
-    $XDG_STATE_HOME or ~/.local/state, or standard error where that is no terminal."""
+    """File that the log is appended to while the UI is up; none: miles-router/tui-PORT.log (or
+    tui-PORT-2.log, ... while other UIs write to that) under $XDG_STATE_HOME or ~/.local/state, or
+    standard error where that is no terminal."""
     on_ui_crash: Annotated[Literal["serve", "exit"], Parameter(group=_UI)] = "serve"
     """What the router does if the UI fails: goes on serving without it, or ends as after SIGTERM.
     """

@@ -24,6 +24,7 @@ from dataclasses import dataclass
 from itertools import count
 from typing import TYPE_CHECKING
 
+from miles_router.core.counted import counted
 from miles_router.core.lifecycle import LEAVING, State
 from miles_router.core.policies import POLICIES, LeastInflight, Policy
 from miles_router.errors import QueueFull
@@ -125,6 +126,7 @@ class Admission:
         self._lines: dict[frozenset[str], OrderedDict[int, Ticket]] = {}  # by what they exclude
         self._places = count(1)
         self.queued = 0  # tickets that wait
+        self.queue_size = limits.queue_size  # as many may
         self.inflight = 0
         self.on_emptied: Callable[[Worker, float], None] = lambda _worker, _now: None
 
@@ -144,10 +146,10 @@ class Admission:
         self._lines.setdefault(ticket.exclude, OrderedDict())[ticket.place] = ticket
         self.queued += 1
         self.dispatch(now)
-        if ticket.lease is None and self.queued > self._limits.queue_size:
+        if ticket.lease is None and self.queued > self.queue_size:
             self._leave_line(ticket)
             raise QueueFull(
-                f"{self.queued} requests already wait for a worker (--queue-size)",
+                f"the queue is full, with {counted(self.queued, 'request')} in it (--queue-size)",
                 retry_after_s=1.0,
                 queued=self.queued,
             )

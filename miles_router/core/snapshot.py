@@ -84,9 +84,10 @@ class FocusView(msgspec.Struct, frozen=True):
 class Totals(msgspec.Struct, frozen=True):
     """Sums over everything.
 
-    `requests` and `responses` (by status) are all that were answered, polls of screens among them;
-    `relayed` are those that were meant for workers, refused ones among them, None where that is not
-    known. The lag of the loop is that of the last two minutes.
+    `queued` requests wait for a worker, at most `queue_size`. `requests` and `responses` (by
+    status) are all that were answered, polls of screens among them; `relayed` are those that were
+    meant for workers, refused ones among them. The lag of the loop is that of the last two minutes.
+    None is what is not known.
     """
 
     workers: int
@@ -106,6 +107,12 @@ class Totals(msgspec.Struct, frozen=True):
     overhead_p50_s: float | None
     overhead_p99_s: float | None
     relayed: int | None = None
+    queue_size: int | None = None
+
+    @property
+    def is_queue_full(self) -> bool:
+        """Whether the next request that no worker has room for is refused."""
+        return self.queue_size is not None and 0 < self.queue_size <= self.queued
 
 
 class Snapshot(msgspec.Struct, frozen=True):

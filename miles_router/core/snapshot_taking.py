@@ -149,6 +149,7 @@ def _total(pool: Pool, admission: Admission, metrics: Metrics, sessions: int) ->
         overhead_p50_s=metrics.overhead.quantile(0.5),
         overhead_p99_s=metrics.overhead.quantile(0.99),
         relayed=relayed,
+        queue_size=admission.queue_size,
     )
 
 

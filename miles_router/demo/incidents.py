@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING
 
 import trio
 
+from miles_router.core.counted import counted
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -59,15 +61,16 @@ class Incidents:
         """Give all workers other weights while they generate."""
         await self.steering.update_weight_version(version)
         self.tally.updated_at = trio.current_time()
-        held = sum(worker.inflight for worker in await self.steering.workers())
-        self.say(f"all workers have the weights {version}, in the middle of {held} requests")
+        inflight = sum(worker.inflight for worker in await self.steering.workers())
+        held = counted(inflight, "request")
+        self.say(f"all workers have the weights {version}, in the middle of {held}")
 
     async def kill_and_return(self, worker: Child) -> None:
         """End a busy worker as a crash would, and start it again once it is quarantined."""
         held = await self._held_when_busy(worker)
         self.tally.killed.add((await self.steering.worker(worker.url)).id)
         await worker.kill()
-        self.say(f"{worker.name} killed while it held {held} requests")
+        self.say(f"{worker.name} killed while it held {counted(held, 'request')}")
         out_s = await self.steering.wait_for(
             worker.url, ("quarantined",), timeout_s=_NOTICED_WITHIN_S
         )
@@ -81,7 +84,7 @@ class Incidents:
         """Give a busy worker nothing new, let it finish, and let it serve again."""
         held = await self._held_when_busy(worker)
         await self.steering.drain(worker.url)
-        self.say(f"{worker.name} draining, it holds {held} requests")
+        self.say(f"{worker.name} draining, it holds {counted(held, 'request')}")
         drained_s = await self.steering.wait_for(
             worker.url, ("drained",), timeout_s=self.ready_timeout_s
         )

@@ -15,6 +15,7 @@ import msgspec
 import trio
 
 from miles_router.client import RouterCallFailed
+from miles_router.core.counted import counted
 from miles_router.demo import plan
 from miles_router.demo.incidents import Incidents
 from miles_router.demo.latency import measure_latency
@@ -137,7 +138,7 @@ class Play:
         async with open_children(self._log_dir) as children:
             try:
                 workers, router = await self._start(children)
-                say(f"router at {router.url}, {len(workers)} workers active")
+                say(f"router at {router.url}, {counted(len(workers), 'worker')} active")
                 latency = await measure_latency(
                     router=router.url,
                     workers=[worker.url for worker in workers],
@@ -167,7 +168,7 @@ class Play:
         router = children.add("router", command, router_port)
         for child in (*workers, router):
             await child.start()
-        self._ticker.say(f"starting {len(workers)} workers and the router")
+        self._ticker.say(f"starting {counted(len(workers), 'worker')} and the router")
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self._verifier.prepare)
             for worker in workers:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import trio
 
 from miles_router.client import RouterClient
+from miles_router.core.counted import counted
 from miles_router.demo.rollout import open_client
 
 if TYPE_CHECKING:
@@ -87,9 +88,10 @@ class Steering:
             if found.status in statuses:
                 return waited_s
             if waited_s > timeout_s:
+                held = counted(found.inflight, "request")
                 raise Stuck(
                     f"{url} is {found.status}, not {' or '.join(statuses)}, after {timeout_s:g} s "
-                    f"({found.inflight} requests inflight, {found.reason or 'no reason given'})"
+                    f"({held} inflight, {found.reason or 'no reason given'})"
                 )
             await trio.sleep(_POLL_S)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from typing import TYPE_CHECKING, Any
 
+from miles_router.core.counted import counted
 from miles_router.demo.transcript import told_versions
 
 if TYPE_CHECKING:
@@ -240,5 +241,6 @@ def check_workers(workers: Iterable[Mapping[str, Any]], urls: Collection[str]) -
         if worker["status"] != "active":
             findings.append(f"{url} is {worker['status']} at the end, not active")
         if worker["inflight"]:
-            findings.append(f"{url} holds {worker['inflight']} requests after the last answer")
+            held = counted(worker["inflight"], "request")
+            findings.append(f"{url} holds {held} after the last answer")
     return findings

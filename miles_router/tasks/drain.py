@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, NoReturn
 
 import trio
 
+from miles_router.core.counted import counted
 from miles_router.errors import WorkerBroke
 
 if TYPE_CHECKING:
@@ -29,9 +30,10 @@ async def run(
         for worker in services.pool.due_drains(now):
             worker.drain_deadline = None
             running = services.inflight.of_worker(worker)
+            held = counted(len(running), "request")
             services.events.add(
                 "drain_deadline",
-                f"{worker.url}: the drain deadline passed with {len(running)} requests running",
+                f"{worker.url}: the drain deadline passed with {held} running",
                 now,
                 worker_id=worker.id,
                 url=worker.url,

@@ -19,11 +19,11 @@ from textual.binding import Binding
 
 from miles_router.tui.actions import ACTIONS, Action, Scope, by_id, why_not
 from miles_router.tui.ascii_filter import AsciiFilter
-from miles_router.tui.availability import NOTHING, Selected
+from miles_router.tui.availability import NOTHING, Selected, circumstances
 from miles_router.tui.breakpoints import HEIGHTS, WIDTHS, classes_of
 from miles_router.tui.glyphs import ASCII, UNICODE
 from miles_router.tui.history import History
-from miles_router.tui.keymap import normal_keymap
+from miles_router.tui.keymap import normal_keymap, without_ctrl_c
 from miles_router.tui.screens.deeds import Deeds
 from miles_router.tui.screens.framed import Framed
 from miles_router.tui.screens.key_bars import show_keys
@@ -37,7 +37,7 @@ from miles_router.tui.widgets.action_bar import ActionBar
 from miles_router.tui.widgets.line_table import LineTable
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Hashable, Mapping, Sequence
     from datetime import tzinfo
 
     from textual.binding import BindingType
@@ -58,15 +58,11 @@ POOR_COLOURS = frozenset({"standard", "windows"})
 def _bindings() -> list[BindingType]:
     """A binding for each action. Ctrl+C is one of its own, so that no keymap loses the way out."""
     made: list[BindingType] = [
-        Binding(_without_ctrl_c(action.key), f"act('{action.id}')", id=action.id, show=False)
+        Binding(without_ctrl_c(action.key), f"act('{action.id}')", id=action.id, show=False)
         for action in ACTIONS
         if action.scope is not Scope.LISTS  # the lists themselves bind these
     ]
     return [Binding("ctrl+c", "act('quit')", show=False, priority=True), *made]
-
-
-def _without_ctrl_c(keys: str) -> str:
-    return ",".join(key for key in keys.split(",") if key != "ctrl+c")
 
 
 class RouterTui(App[int], inherit_bindings=False):
@@ -146,7 +142,7 @@ class RouterTui(App[int], inherit_bindings=False):
         if self.console.color_system in POOR_COLOURS:
             self.theme = "ansi-dark"
         if self.user_keys:
-            keys = {name: _without_ctrl_c(keys) for name, keys in self.user_keys.items()}
+            keys = {name: without_ctrl_c(keys) for name, keys in self.user_keys.items()}
             self.set_keymap({name: keys for name, keys in keys.items() if keys})
         self.set_rate(self.rate_hz)
         self.call_after_refresh(self._begin)
@@ -230,6 +226,12 @@ class RouterTui(App[int], inherit_bindings=False):
     def selected(self) -> Selected:
         """What is under the cursor."""
         return self.front.selected() if self.front.is_mounted else NOTHING
+
+    def circumstances(self) -> Hashable:
+        """All that the answers of `why_not` depend on."""
+        source = self.source
+        about = circumstances(self._taken, self.selected(), source.controls, source.link)
+        return self.front.scope, self.refusal, about
 
     def why_not(self, action: Action) -> str:
         """Why `action` is not available here and now; empty if it is."""

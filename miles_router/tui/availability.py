@@ -14,6 +14,8 @@ from miles_router.tui.names import short_url
 from miles_router.tui.source import LinkState
 
 if TYPE_CHECKING:
+    from collections.abc import Hashable
+
     from miles_router.core.events import Event
     from miles_router.core.log_ring import LogLine
     from miles_router.core.snapshot import RequestView, Snapshot, WorkerView
@@ -61,6 +63,24 @@ def why_not(
     if action.id == "copy" and selected.worker is None and selected.request is None:
         return "nothing is selected"
     return ""
+
+
+def circumstances(
+    snapshot: Snapshot | None, selected: Selected, controls: Controls, link: Link
+) -> Hashable:
+    """All that the answers of `why_not` depend on: while it is equal, they are."""
+    router = None if snapshot is None else (snapshot.is_stopping, snapshot.token_cache is None)
+    worker, request = selected.worker, selected.request
+    return (
+        controls.refusal,
+        link.state,
+        router,
+        None if worker is None else (worker.url, worker.status, worker.is_leaving, worker.is_held),
+        None if request is None else (request.state, request.worker_id),
+        selected.tenant is None,
+        selected.event is None,
+        selected.line is None,
+    )
 
 
 def _why_no_details(selected: Selected) -> str:

@@ -44,10 +44,10 @@ def chart(
 ) -> list[str]:
     """`height` lines of `width` cells: `values`, oldest first, from 0 to `top`.
 
-    NaN leaves a gap; where there is nothing else, there is no scale. `top` None: what is highest,
-    rounded up. With `span_s`, the seconds that `History` was asked for, the last line says how long
-    ago the first column was. Fewer values than cells stand at the right; of more, the newest are
-    shown.
+    NaN leaves a gap, zero is a thin line; where there is nothing else, there is no scale. `top`
+    None: what is highest, rounded up. With `span_s`, the seconds that `History` was asked for, the
+    last line says how long ago the first column was. Fewer values than cells stand at the right; of
+    more, the newest are shown.
     """
     if width <= 0 or height <= 0:
         return [" " * max(0, width)] * max(0, height)
@@ -73,11 +73,13 @@ def chart(
 
 
 def _column(value: float, top: float, rows: int, glyphs: Glyphs) -> str:
-    """One value as a column of characters from the floor up."""
+    """One value as a column of characters from the floor up; zero is a line on the floor."""
     if math.isnan(value):
         return glyphs.unknown * rows
+    if value <= 0:
+        return glyphs.zero.ljust(rows)
     parts = len(glyphs.blocks)
-    share = min(1.0, max(0.0, value) / top) if top > 0 else 0.0
+    share = min(1.0, value / top) if top > 0 else 0.0
     filled = math.ceil(share * rows * parts)
     whole, rest = divmod(filled, parts)
     column = glyphs.blocks[-1] * whole + (glyphs.blocks[rest - 1] if rest else "")

@@ -3,16 +3,25 @@
 Decides how Textual reaches the terminal, and must not know what is drawn. It differs from Textual's
 own driver where that takes the whole process for a program with nothing but a screen: it stops the
 process on SIGTSTP, starts a second pair of threads on SIGCONT, draws on standard error, takes its
-size from standard output, and ends its drawing thread when the terminal is hung up.
+size from standard output, ends its drawing thread when the terminal is hung up, and trusts what the
+terminal sends.
 """
 
 from __future__ import annotations
 
+import os
+import select
 import signal
+import time
+from codecs import getincrementaldecoder
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
+from textual import events
+from textual._xterm_parser import XTermParser
 from textual.drivers.linux_driver import LinuxDriver
 
+from miles_router.tui.bracketed import Bracketed, shown
 from miles_router.tui.signals import kept
 from miles_router.tui.terminal import TerminalFile
 
@@ -20,11 +29,14 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from textual.app import App
+    from textual.message import Message
 
     from miles_router.tui.terminal import Terminal
 
 # What is written before the first frame are short sequences; a frame has every cell of the screen.
 _FRAME_CHARS = 256
+# How long the end of the screen waits for the thread that reads keys.
+_PATIENCE_MS = 100
 
 
 class TerminalDriver(LinuxDriver):
@@ -90,7 +102,7 @@ class TerminalDriver(LinuxDriver):
     def run_input_thread(self) -> None:
         """Read keys until the screen ends, or the terminal does, or it belongs to a shell."""
         try:
-            super().run_input_thread()
+            self._read_keys()
         except OSError:
             # Whose the terminal is now says nothing of the moment before: a shell gives it back
             # while the read that it forbade fails.
@@ -98,6 +110,30 @@ class TerminalDriver(LinuxDriver):
                 type(self).on_lost()
             else:
                 self.is_deaf = True
+
+    def _read_keys(self) -> None:
+        """Textual's own loop ends the app over a byte that is not UTF-8, takes pasted sequences for
+        keys, and waits in a read for what a shell has read in the meantime."""
+        parser, bracketed = XTermParser(self._debug), Bracketed()
+        decode = getincrementaldecoder("utf-8")(errors="replace").decode
+        poll = select.poll()
+        poll.register(self.fileno, select.POLLIN)
+        while not self.exit_event.is_set():
+            data = b""
+            if poll.poll(_PATIENCE_MS):
+                with suppress(BlockingIOError):
+                    data = os.read(self.fileno, 4096)
+                if not data:  # nothing, or an end of file, which a terminal may tell for ever
+                    time.sleep(_PATIENCE_MS / 1000)
+            text = bracketed.hide(decode(data))
+            for message in parser.feed(text) if text else parser.tick():
+                self.process_message(message)
+
+    def process_message(self, message: Message) -> None:
+        """Hand on what was read, pasted text as it was."""
+        if isinstance(message, events.Paste):
+            message.text = shown(message.text)
+        super().process_message(message)
 
     def take_back(self) -> None:
         """After the process was stopped: take the terminal again, if it is this process's.
@@ -109,8 +145,10 @@ class TerminalDriver(LinuxDriver):
         if self._writer_thread is None:
             return
         if self.terminal.is_foreground:
-            self.is_away = self.is_deaf = False
+            self.is_away = False
+            self.terminal.enter()
             self.suspend_application_mode()
+            self.is_deaf = False  # not sooner: the thread that has just ended may have set it
             self.resume_application_mode()
             self._app.refresh(layout=True)
         elif not self.is_away:

@@ -29,6 +29,7 @@ __all__ = [
     "moment",
     "percent",
     "rate",
+    "rough_age",
     "seconds",
     "size",
     "spark",
@@ -116,6 +117,19 @@ def coarse_age(span_s: float | None) -> str:
     """`age` in its largest unit alone: 42s, 3m, 3h, 12d."""
     exact = age(span_s)
     return exact[:-3] if len(exact) > 3 else exact
+
+
+def rough_age(span_s: float | None) -> str:
+    """`age` in steps that change seldom, for what many rows show: <10s, 50s, 3m, 3h12m, 12d.
+
+    With exact seconds, each row of a table would have to be drawn anew each second.
+    """
+    exact = age(span_s)
+    if span_s is None or span_s >= _HOUR_S or not math.isfinite(span_s):
+        return exact
+    if span_s >= _MINUTE_S:
+        return exact[:-3]
+    return f"{int(span_s) // 10 * 10}s" if span_s >= 10 else "<10s"
 
 
 def percent(share: float | None) -> str:

@@ -43,9 +43,9 @@ class Glyphs:
     falling: str
     axis: str
     tick: str
-    floor: str
     attention: str = "!"
     unknown: str = field(default=" ")
+    zero: str = "_"  # on the floor of a plot, thinner than the least of `blocks`
 
     def safe(self, text: str) -> str:
         """`text` with everything escaped that is not one visible character of its own.
@@ -110,7 +110,6 @@ UNICODE = Glyphs(
     falling="▼",
     axis="│",
     tick="┤",
-    floor="─",
 )
 
 ASCII = Glyphs(
@@ -141,7 +140,6 @@ ASCII = Glyphs(
     falling="v",
     axis="|",
     tick="+",
-    floor="-",
 )
 
 

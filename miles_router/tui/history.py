@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 from miles_router.tui.series import Counts, Levels, mean, newest_part, plot_span, resampled
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Hashable, Sequence
 
     from miles_router.core.snapshot import Snapshot, Totals, WorkerView
 
@@ -26,9 +26,10 @@ TOTALS_SPAN_S = 3600
 # second; over five seconds it is readable and still shows a stall soon.
 RATE_SPAN_S = 5
 # A worker's rate is shown anew so often, each worker's at its own moment: at 5 Hz it would be what
-# changes in nearly every row, and drawing rows is most of what a screen costs.
-RATE_EVERY_S = 1.0
-_RATE_TURNS = 5
+# changes in nearly every row, and drawing rows is most of what a screen costs. With 1 s it still is
+# all that differs in every other row that is drawn.
+RATE_EVERY_S = 2.0
+_RATE_TURNS = 10
 
 _LEAST_ELAPSED_S = 1e-3
 
@@ -121,6 +122,14 @@ class History:
         """Requests per second that it finished, over the last seconds; None if it is not known."""
         worker = self._workers.get(worker_id)
         return None if worker is None else worker.rate
+
+    def moment(self, worker_id: str) -> Hashable:
+        """Changes with whatever is told of this worker: while it is equal, all of that is."""
+        worker = self._workers.get(worker_id)
+        if worker is None:
+            return None
+        newest = worker.inflight.values[-1]
+        return self._slot, newest, worker.rate, worker.errors.sum, self.inflight_top()
 
     def recent_errors(self, worker_id: str) -> int:
         """Its errors of the last two minutes."""

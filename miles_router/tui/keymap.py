@@ -140,3 +140,8 @@ def _meet(one: Action, other: Action) -> bool:
     """Whether some place knows both."""
     everywhere = any(scope.is_everywhere for scope in (*one.scopes, *other.scopes))
     return everywhere or not set(one.scopes).isdisjoint(other.scopes)
+
+
+def without_ctrl_c(keys: str) -> str:
+    """`keys`, names with commas between them, less the one that is bound for itself."""
+    return ",".join(key for key in keys.split(",") if key != "ctrl+c")

@@ -1,4 +1,4 @@
-"""How workers and amounts are called in sentences. Pure text, no layout."""
+"""How workers are called in sentences. Pure text, no layout."""
 
 from __future__ import annotations
 
@@ -31,11 +31,6 @@ def worker_of(snapshot: Snapshot | None, worker_id: str) -> WorkerView | None:
     """The worker with this id, if the snapshot has it."""
     workers = () if snapshot is None else snapshot.workers
     return next((worker for worker in workers if worker.id == worker_id), None)
-
-
-def counted(count: int, one: str, many: str = "") -> str:
-    """`count` with its noun: "1 request", "1,234 requests"."""
-    return f"{count:,} {one if count == 1 else many or one + 's'}"
 
 
 def is_partial(snapshot: Snapshot | None) -> bool:

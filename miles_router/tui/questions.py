@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from miles_router.core.counted import counted
 from miles_router.tui import format as fmt
 from miles_router.tui.commands import (
     Abort,
@@ -19,7 +20,7 @@ from miles_router.tui.commands import (
     Remove,
 )
 from miles_router.tui.glyphs import UNICODE
-from miles_router.tui.names import counted, short_id, short_url, worker_of
+from miles_router.tui.names import short_id, short_url, worker_of
 
 if TYPE_CHECKING:
     from miles_router.core.snapshot import Snapshot, WorkerView

@@ -43,10 +43,11 @@ class Terminal:
     """
 
     def __init__(self, input_: int, output: int) -> None:
-        """Take duplicates of two descriptors of terminals."""
-        self.input = os.dup(input_)
+        """Open the terminals of two descriptors once more."""
+        self.input = _that_never_waits(input_)
         self.output = _that_never_waits(output)
         self.is_silent = False
+        self._is_left = False
         self._attributes = termios.tcgetattr(self.input)
 
     def size(self) -> tuple[int, int]:
@@ -80,8 +81,8 @@ class Terminal:
         self._write(text.encode(errors="backslashreplace"), lambda: time.monotonic() > give_up_at)
 
     def draw(self, text: str) -> None:
-        """Write a part of a screen; waits while the terminal takes nothing."""
-        self._write(text.encode(errors="replace"), lambda: self.is_silent)
+        """Write a part of a screen, not on one that is left; waits while it takes nothing."""
+        self._write(text.encode(errors="replace"), lambda: self.is_silent or self._is_left)
 
     def _write(self, data: bytes, gives_up: Callable[[], bool]) -> None:
         poll = select.poll()
@@ -94,8 +95,16 @@ class Terminal:
                     poll.poll(_PATIENCE_MS)
 
     def leave(self) -> None:
-        """Leave the screen to others, who set the modes that they want."""
+        """Leave the screen to others, who set the modes that they want.
+
+        Frames that a thread still has to draw are dropped: they would be drawn over the others'.
+        """
+        self._is_left = True
         self.say(_RESTORE)
+
+    def enter(self) -> None:
+        """The screen is this process's again."""
+        self._is_left = False
 
     def restore(self) -> None:
         """Bring the terminal back whatever state it is in; never waits for it.
@@ -110,16 +119,18 @@ class Terminal:
             termios.tcsetattr(self.input, termios.TCSANOW, self._attributes)
 
     def close(self) -> None:
-        """Close the duplicates."""
+        """Close its own descriptors."""
         os.close(self.input)
         os.close(self.output)
 
 
 def _that_never_waits(descriptor: int) -> int:
-    """A descriptor of the same terminal on which no write waits, as far as the system allows.
+    """A descriptor of the same terminal on which nothing waits, as far as the system allows.
 
-    It is opened anew: whether writes wait is shared with all duplicates, so with the programs that
-    the terminal belongs to later. A thread that waits inside a write keeps all others from writing.
+    It is opened anew: whether reads and writes wait is shared with all duplicates, so with the
+    programs that the terminal belongs to later. A thread that waits inside a write keeps all others
+    from writing. One that was told of a key and finds that a shell has read it would wait for the
+    next key, and whoever takes the terminal back for that thread.
     """
     flags = os.O_RDWR | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
     try:

@@ -12,6 +12,7 @@ from urllib.parse import quote
 
 import msgspec
 
+from miles_router.core.counted import counted
 from miles_router.tui.commands import (
     Abort,
     Add,
@@ -25,7 +26,7 @@ from miles_router.tui.commands import (
     Sweep,
     Undrain,
 )
-from miles_router.tui.names import counted, short_url
+from miles_router.tui.names import short_url
 
 if TYPE_CHECKING:
     from miles_router.tui.commands import Command

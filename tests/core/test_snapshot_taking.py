@@ -320,6 +320,7 @@ def test_the_totals() -> None:
         overhead_p50_s=0.0002,
         overhead_p99_s=0.005,
         relayed=10,
+        queue_size=10_000,
     )
 
 

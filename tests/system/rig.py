@@ -246,7 +246,7 @@ async def eventually(check: Callable[[], Awaitable[bool]], *, timeout_s: float =
 
 
 async def read_chunks(client: RawClient) -> None:
-    """Read a chunked answer to its end, within 5 s."""
-    with trio.fail_after(5):
+    """Read a chunked answer to its end, within 15 s: as long as terminals are waited for."""
+    with trio.fail_after(15):
         while await client.chunk():
             pass

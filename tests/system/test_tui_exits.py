@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 import trio
@@ -156,10 +156,16 @@ async def test_the_log_keeps_what_was_there(log: Path) -> None:
     assert (await trio.Path(log).read_text(encoding="utf-8")).startswith("earlier\n")
 
 
-async def test_the_default_log_is_in_the_users_directory_for_state(tmp_path: Path) -> None:
+async def test_each_ui_has_a_default_log_of_its_own_in_the_users_directory_for_state(
+    tmp_path: Path,
+) -> None:
     env = {"XDG_STATE_HOME": str(tmp_path)}
-    kept = tmp_path / "miles-router" / "tui-0.log"
-    async with on_tui(kept, "--log-level", "info", env=env) as tui:
-        tui.terminal.press("q")
-        assert await tui.terminal.exit_code() == 0
-    assert os.stat(kept).st_mode & 0o777 == 0o600
+    logs = [tmp_path / "miles-router" / name for name in ("tui-0.log", "tui-0-2.log")]
+    options: Any = {"env": env, "names_log": False}
+    async with on_tui(logs[0], **options) as one, on_tui(logs[1], **options) as other:
+        assert one.port != other.port
+        for tui in (other, one):
+            tui.terminal.press("q")
+            assert await tui.terminal.exit_code() == 0
+            assert f"the log is in {tui.log_path}\n" in tui.terminal.after
+    assert [os.stat(log).st_mode & 0o777 for log in logs] == [0o600, 0o600]

@@ -108,10 +108,14 @@ async def on_tui(
     mistake: str = "",
     size: tuple[int, int] = (120, 40),
     env: dict[str, str] | None = None,
+    names_log: bool = True,
 ) -> AsyncIterator[Tui]:
-    """A `tui` that has painted its first screen."""
+    """A `tui` that has painted its first screen; without `names_log`, its log is where its default
+    is, at `log_path`."""
     command = [sys.executable, "-c", BROKEN, mistake, "tui"] if mistake else [*TUI]
-    command += ["--port", "0", "--log-format", "json", "--log-file", str(log_path)]
+    command += ["--port", "0", "--log-format", "json"]
+    if names_log:
+        command += ["--log-file", str(log_path)]
     for url in workers:
         command += ["--worker", url]
     async with on_terminal(*command, *flags, size=size, env=env) as terminal:

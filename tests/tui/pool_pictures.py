@@ -72,7 +72,7 @@ def worker(index: int, step: int, trouble: Trouble | None = None) -> WorkerView:
         failures_in_row=failures,
         passes_in_row=0 if is_bad else 380,
         last_probe=ProbeView(
-            outcome="passed" if not is_bad else "failed",
+            outcome="passed" if not is_bad else "unreachable" if failures >= 5 else "unhealthy",
             age_s=round(0.4 + (index * 0.37 + step * 0.2) % 5, 3),
             duration_s=0.0042 if not is_bad else 2.0,
             detail="" if not is_bad else "connect timed out after 2 s",
@@ -215,6 +215,7 @@ def picture(
         states=states,
         inflight=inflight,
         queued=3 if troubled else 0,
+        queue_size=512,
         requests=sum(one.served for one in workers),
         responses={"200": 400_000, "503": 43} if workers else {},
         retries=17 if troubled else 0,

@@ -27,6 +27,8 @@ from tests.tui.screen_svg import text_of
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from miles_router.tui.actions import Action
+
 LOST = Link(LinkState.LOST, NOW - 42, "connection refused", NOW + 3)
 
 
@@ -355,7 +357,7 @@ async def test_without_colour_the_words_and_marks_are_there() -> None:
             assert one.app.has_class("-mono")
             line = next(line for line in one.text.splitlines() if "10.0.0.13" in line)
             assert f"{UNICODE.states['quarantined']} quarantined" in line
-            assert "failed" in line
+            assert "unreachable" in line
             assert "5!" in line
 
 
@@ -467,3 +469,24 @@ async def test_a_thousand_workers_format_only_what_is_in_view() -> None:
         selected = one.app.selected().worker
         assert selected is not None
         assert selected.id == one.source.snapshot.workers[-1].id  # type: ignore[union-attr]
+
+
+@tui_test
+async def test_the_keys_are_worked_out_only_when_something_about_them_changed() -> None:
+    asked: list[str] = []
+    source = FakeSource(pictures.picture(troubled=True))
+    async with driven(source) as one:
+        real = one.app.why_not
+
+        def note(action: Action) -> str:
+            asked.append(action.id)
+            return real(action)
+
+        one.app.why_not = note  # type: ignore[method-assign]
+        for step in range(3):
+            source.snapshot = pictures.picture(step=step, troubled=True)
+            one.app.tick()
+        assert asked == []
+        one.app.query_one("#workers-table", LineTable).select(3)
+        one.app.tick()
+        assert "drain" in asked

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import itertools
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -7,12 +8,14 @@ import pytest
 
 from miles_router.core.lifecycle import State
 from miles_router.tui.actions import ACTIONS, by_id
-from miles_router.tui.availability import NOTHING, Selected, why_not
+from miles_router.tui.availability import NOTHING, Selected, circumstances, why_not
 from miles_router.tui.source import Link, LinkState
 from tests.tui import pool_pictures as pictures
 from tests.tui.fake_source import FakeControls
 
 if TYPE_CHECKING:
+    from collections.abc import Hashable, Iterator
+
     from miles_router.core.snapshot import Snapshot, WorkerView
 
 LIVE = Link(LinkState.LIVE, 0.0)
@@ -134,3 +137,44 @@ def test_states(name: str, worker: WorkerView, told: str) -> None:
 @pytest.mark.parametrize("state", [one for one in State if one is not State.REMOVED])
 def test_every_state_can_be_removed(state: State) -> None:
     assert reason("remove", Selected(in_state(state.value))) == ""
+
+
+def situations() -> Iterator[tuple[Snapshot | None, Selected, FakeControls, Link]]:
+    """Everything that an answer may depend on, in every combination of two values or more."""
+    changed = msgspec.structs.replace
+    running = pictures.request(1, "w-1", 3.0)
+    snapshots = (
+        None,
+        POOL,
+        changed(POOL, is_stopping=True),
+        changed(POOL, token_cache=None),
+        changed(POOL, uptime_s=1.0, totals=changed(POOL.totals, queued=9)),
+    )
+    selections = (
+        NOTHING,
+        *(Selected(in_state(state.value)) for state in State),
+        Selected(in_state("draining", is_leaving=True)),
+        Selected(in_state("quarantined", is_held=True)),
+        Selected(changed(in_state("active"), url="http://other", inflight=7)),
+        Selected(request=running),
+        Selected(request=changed(running, worker_id=None)),
+        Selected(request=changed(running, state="aborting", age_s=9.0)),
+        Selected(tenant="default"),
+        Selected(event=pictures.events(POOL.workers)[0]),
+        Selected(line=pictures.log_lines()[0]),
+    )
+    for link in (LIVE, LOST, Link(LinkState.SILENT, 0.0), Link(LinkState.LIVE, 5.0)):
+        for controls in (FakeControls(""), FakeControls("no token")):
+            for snapshot, selected in itertools.product(snapshots, selections):
+                yield snapshot, selected, controls, link
+
+
+def test_in_equal_circumstances_every_answer_is_the_same() -> None:
+    told: dict[Hashable, list[str]] = {}
+    times = 0
+    for snapshot, selected, controls, link in situations():
+        times += 1
+        about = circumstances(snapshot, selected, controls, link)
+        answers = [why_not(action, snapshot, selected, controls, link) for action in ACTIONS]
+        assert told.setdefault(about, answers) == answers
+    assert len(told) < times, "what does not matter is left out"

@@ -19,7 +19,7 @@ def test_a_chart_has_an_axis_with_its_maximum_and_its_span() -> None:
         "   100┤      ▂",
         "      │      █",
         "      │    ▅ █",
-        "     0┤   ▄█ █",
+        "     0┤  _▄█ █",
         "           now",
     ]
 
@@ -27,6 +27,13 @@ def test_a_chart_has_an_axis_with_its_maximum_and_its_span() -> None:
 def test_what_nobody_knows_has_no_scale() -> None:
     assert chart([NAN] * 3, 14, 3) == ["     -┤       ", "      │       ", "      ┤       "]
     assert chart([], 14, 2) == ["     -┤       ", "      ┤       "]
+
+
+@pytest.mark.parametrize("glyphs", [UNICODE, ASCII], ids=["unicode", "ascii"])
+def test_nothing_looks_like_zero_and_zero_not_like_what_nobody_knows(glyphs: Glyphs) -> None:
+    shown = [chart([value], 8, 2, glyphs, top=100)[1][-1] for value in (NAN, 0, 1e-9, 50)]
+    assert len(set(shown)) == 4
+    assert shown[:2] == [" ", "_"]
 
 
 def test_with_room_the_axis_says_how_long_ago() -> None:
@@ -39,7 +46,7 @@ def test_the_axis_spans_whole_seconds_for_each_column() -> None:
 
 
 def test_a_chart_in_ascii() -> None:
-    assert chart([0, 1, 2, 4], 11, 2, ASCII, top=4) == ["     4+   #", "     0+ :##"]
+    assert chart([0, 1, 2, 4], 11, 2, ASCII, top=4) == ["     4+   #", "     0+_:##"]
 
 
 def test_plots_of_one_top_compare() -> None:

@@ -187,3 +187,24 @@ def test_wrapped_text_loses_nothing_until_it_is_cut() -> None:
     assert fmt.wrap("東京東京", 5) == ["東京", "東京"]
     assert fmt.wrap("aa bb cc dd", 5, 1) == ["aa b…"]
     assert fmt.wrap("", 5) == [""]
+
+
+@pytest.mark.parametrize(
+    ("span_s", "text"),
+    [
+        (None, "-"),
+        (-1, "<10s"),
+        (9.9, "<10s"),
+        (10, "10s"),
+        (59.9, "50s"),
+        (60, "1m"),
+        (3_599, "59m"),
+        (3_600, "1h00m"),
+        (11_520, "3h12m"),
+        (86_400 * 3 + 3_600 * 4, "3d04h"),
+        (86_400 * 12, "12d"),
+        (float("inf"), "-"),
+    ],
+)
+def test_a_rough_age_changes_seldom(span_s: float | None, text: str) -> None:
+    assert fmt.rough_age(span_s) == text

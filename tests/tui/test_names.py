@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from miles_router.tui.names import counted, short_id, short_url, worker_of
+from miles_router.tui.names import short_id, short_url, worker_of
 from tests.tui import pool_pictures as pictures
 
 
@@ -23,12 +23,6 @@ def test_a_short_id_names_one_worker(worker_id: str, others: list[str], short: s
 def test_urls() -> None:
     assert short_url("http://10.0.0.1:30000") == "10.0.0.1:30000"
     assert short_url("https://worker:443") == "https://worker:443"
-
-
-def test_counts_have_their_noun() -> None:
-    assert counted(1, "request") == "1 request"
-    assert counted(0, "request") == "0 requests"
-    assert counted(1234, "trajectory", "trajectories") == "1,234 trajectories"
 
 
 def test_workers_are_found_by_id() -> None:

@@ -39,6 +39,12 @@ def test_polls_of_screens_are_told_apart_from_what_workers_are_for() -> None:
     assert "for workers" not in shown(requests=1_859, relayed=None)
 
 
+def test_the_queue_has_its_size() -> None:
+    assert shown(queued=3, queue_size=10_000)["queued"][0] == "3 of at most 10,000"
+    assert shown(queued=512, queue_size=512)["queued"][0] == "512 of at most 512, full"
+    assert shown(queued=3, queue_size=None)["queued"][0] == "3"
+
+
 def test_one_worker_takes_requests_and_two_take_them() -> None:
     assert shown(workers=3, healthy_workers=1)["workers"][0] == "3, 1 takes requests"
     assert shown(workers=3, healthy_workers=2)["workers"][0] == "3, 2 take requests"

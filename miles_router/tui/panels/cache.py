@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from miles_router.core.counted import noun
 from miles_router.tui import format as fmt
 from miles_router.tui.glyphs import UNICODE, Glyphs, meter
 from miles_router.tui.names import NOT_SHOWN
@@ -66,10 +67,10 @@ _Pair = tuple[str, Cell]
 
 
 def _short(cache: CacheView, room: int, glyphs: Glyphs) -> Iterable[_Pair]:
-    yield "tokens", Cell(f"{fmt.count(cache.tokens)} in {fmt.count(cache.turns)} turns")
+    yield "tokens", Cell(f"{fmt.count(cache.tokens)} in {_turns(cache.turns)}")
     yield "bytes", _budget(cache.size_bytes, cache.budget_bytes, room, glyphs)
     yield "hits", _hits(cache, room, glyphs)
-    yield "stored", Cell(f"{fmt.count(cache.stored)} turns")
+    yield "stored", Cell(_turns(cache.stored))
     yield "refused", _reasons(cache.refused, glyphs)
     yield "evicted", _reasons(cache.removed, glyphs)
     yield "gc", _sweep(cache)
@@ -79,14 +80,14 @@ def _short(cache: CacheView, room: int, glyphs: Glyphs) -> Iterable[_Pair]:
 
 def _full(cache: CacheView, room: int, glyphs: Glyphs) -> Iterable[_Pair]:
     yield "tokenizer", Cell(glyphs.safe(cache.tokenizer))
-    holds = f"{fmt.count(cache.tokens)} in {fmt.count(cache.turns)} turns of "
-    yield "tokens", Cell(f"{holds}{fmt.count(cache.trajectories)} trajectories")
+    holds = f"{fmt.count(cache.tokens)} in {_turns(cache.turns)} of "
+    yield "tokens", Cell(f"{holds}{_amount(cache.trajectories, 'trajectory', 'trajectories')}")
     yield "bytes", _budget(cache.size_bytes, cache.budget_bytes, room, glyphs)
     yield "hits", _hits(cache, room, glyphs)
     yield "known tokens", Cell(f"{fmt.count(cache.cached_tokens)} of prompts")
     yield "prompts", _reasons(cache.prompts, glyphs)
     yield "reads", _reasons(cache.reads, glyphs)
-    yield "stored", Cell(f"{fmt.count(cache.stored)} turns")
+    yield "stored", Cell(_turns(cache.stored))
     yield "refused", _reasons(cache.refused, glyphs)
     yield "evicted turns", _reasons(cache.removed, glyphs)
     yield "last gc", _sweep(cache)
@@ -96,6 +97,14 @@ def _full(cache: CacheView, room: int, glyphs: Glyphs) -> Iterable[_Pair]:
     yield "R3 evicted", _reasons(cache.r3_removed, glyphs)
     yield "journal", _journal(cache, glyphs)
     yield from _troubles(cache, glyphs)
+
+
+def _turns(count: int) -> str:
+    return _amount(count, "turn")
+
+
+def _amount(count: int, one: str, many: str = "") -> str:
+    return f"{fmt.count(count)} {noun(count, one, many)}"
 
 
 def _budget(size_bytes: int, budget_bytes: int, room: int, glyphs: Glyphs) -> Cell:
@@ -137,8 +146,8 @@ def _reasons(counts: Mapping[str, int], glyphs: Glyphs) -> Cell:
 def _sweep(cache: CacheView) -> Cell:
     if cache.last_sweep_age_s is None:
         return Cell("never ran", "dim")
-    removed = fmt.count(cache.last_sweep_removed)
-    return Cell(f"{fmt.age(cache.last_sweep_age_s)} ago, freed {removed} turns")
+    freed = _turns(cache.last_sweep_removed)
+    return Cell(f"{fmt.age(cache.last_sweep_age_s)} ago, freed {freed}")
 
 
 def _journal(cache: CacheView, glyphs: Glyphs) -> Cell:
@@ -154,7 +163,7 @@ def _troubles(cache: CacheView, glyphs: Glyphs) -> Iterable[_Pair]:
     if cache.failures:
         yield "failures", Cell(f"{fmt.count(cache.failures)}{glyphs.attention}", "bad")
     if cache.journal_failures:
-        text = f"{fmt.count(cache.journal_failures)} writes failed{glyphs.attention}"
+        text = f"{_amount(cache.journal_failures, 'write')} failed{glyphs.attention}"
         yield "journal", Cell(text, "bad")
 
 

@@ -150,8 +150,6 @@ def tiles(snapshot: Snapshot, history: History, glyphs: Glyphs = UNICODE) -> tup
     )
     lag_s = totals.loop_lag_p99_s
 
-    queued = fmt.UNKNOWN if is_partial(snapshot) else fmt.count(totals.queued)
-
     def tile(
         name: str, title: str, short: str, value: str, bad: bool, tone: Tone, text: str
     ) -> Tile:
@@ -163,17 +161,27 @@ def tiles(snapshot: Snapshot, history: History, glyphs: Glyphs = UNICODE) -> tup
              "requests answered by workers per second"),
         tile("inflight", "in flight", "infl", fmt.count(totals.inflight), False, "",
              "requests on workers"),
-        tile("queued", "queue", "queue", queued, totals.queued > 0, "warn",
-             "requests that wait for a worker"),
-        tile("up", "workers up", "up", f"{up}/{totals.workers}", up < totals.workers or not up,
+        tile("queued", "queue", "queue", _queue(snapshot), totals.queued > 0,
+             "bad" if totals.is_queue_full else "warn", "requests that wait for a worker"),
+        tile("up", "workers up", "up", f"{up:,}/{totals.workers:,}", up < totals.workers or not up,
              "warn" if up else "bad", "workers that take requests, of all"),
-        tile("quarantined", "quarantined", "quar", str(quarantined), quarantined > 0, "bad",
+        tile("quarantined", "quarantined", "quar", f"{quarantined:,}", quarantined > 0, "bad",
              "workers taken out"),
-        tile("stale", "stale", "stale", str(stale), stale > 0, "warn",
+        tile("stale", "stale", "stale", f"{stale:,}", stale > 0, "warn",
              "workers that wait for newer weights"),
         tile("lag", "loop lag p99", "lag", fmt.seconds(lag_s),
              lag_s is not None and lag_s > LAG_LIMIT_S, "warn", "delay of the router's event loop"),
     )  # fmt: skip
+
+
+def _queue(snapshot: Snapshot) -> str:
+    """`0`, `12/512`: what waits, and of how much that may."""
+    totals = snapshot.totals
+    if is_partial(snapshot):
+        return fmt.UNKNOWN
+    if not totals.queued or totals.queue_size is None:
+        return f"{totals.queued:,}"
+    return f"{totals.queued:,}/{totals.queue_size:,}"
 
 
 def tile_line(shown: tuple[Tile, ...], width: int, glyphs: Glyphs = UNICODE) -> Line:

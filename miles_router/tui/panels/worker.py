@@ -88,12 +88,13 @@ def _work(view: WorkerView, history: History, width: int, glyphs: Glyphs) -> Ite
 
 def _health(view: WorkerView, glyphs: Glyphs) -> Iterable[Pair]:
     safe = glyphs.safe
-    version = fmt.UNKNOWN if view.weight_version is None else safe(view.weight_version)
+    version, sign = view.weight_version, glyphs.attention
     if view.is_newest_version:
-        yield "weights", Cell(version)
+        yield "weights", Cell(fmt.UNKNOWN if version is None else safe(version))
+    elif version is None:
+        yield "weights", Cell(f"unknown{sign}", "warn")
     else:
-        why = "not known" if view.weight_version is None else "not the newest"
-        yield "weights", Cell(f"{version}{glyphs.attention} {why}", "warn")
+        yield "weights", Cell(f"{safe(version)}{sign} not the newest", "warn")
     probe = view.last_probe
     if probe is None:
         yield "health", Cell("not probed yet", "dim")

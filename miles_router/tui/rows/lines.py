@@ -7,6 +7,7 @@ are made safe here.
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 from typing import TYPE_CHECKING, Literal
 
 from miles_router.tui import format as fmt
@@ -77,16 +78,19 @@ def event_words(event: Event) -> str:
 
     The router's messages begin with the URL, and the reasons in them often do again.
     """
-    if not event.url:
-        return event.message
+    return _with_url_once(event.message, event.url) if event.url else event.message
+
+
+@lru_cache(maxsize=1024)
+def _with_url_once(message: str, url: str) -> str:
     # Not where it is the beginning of a longer one, such as port 3000 of 30001.
-    url = rf"{re.escape(event.url)}(?![\w.-])"
-    first = re.search(url, event.message)
+    sought = rf"{re.escape(url)}(?![\w.-])"
+    first = re.search(sought, message)
     if first is None:
-        return event.message
-    rest = re.sub(rf"{url}: ", "", event.message[first.end() :])
-    rest = re.sub(url, "it", rest)
-    return event.message[: first.start()] + short_url(event.url) + rest
+        return message
+    rest = re.sub(rf"{sought}: ", "", message[first.end() :])
+    rest = re.sub(sought, "it", rest)
+    return message[: first.start()] + short_url(url) + rest
 
 
 def log_lines(

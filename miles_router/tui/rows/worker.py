@@ -13,6 +13,8 @@ from miles_router.core.lifecycle import State
 from miles_router.tui.glyphs import UNICODE, Glyphs
 
 if TYPE_CHECKING:
+    from collections.abc import Hashable
+
     from miles_router.core.snapshot import WorkerView
     from miles_router.tui.history import History
     from miles_router.tui.rows.table import Layout, Line, Tone
@@ -91,6 +93,22 @@ class WorkerRow:
         view = self.view
         severity = SEVERITY.get(view.status, 0)
         return severity, view.is_newest_version, -view.failures_in_row, -self.recent_errors
+
+    @property
+    def looks(self) -> Hashable:
+        """All that its cells are made of: while it is equal, they are.
+
+        It is made in a tenth of their time. Ages count in whole seconds, as they are shown.
+        """
+        view = self.view
+        probe = view.last_probe
+        return (
+            view.url, view.status, view.inflight, view.load_share, view.errors, view.served,
+            view.latency_p50_s, view.latency_p99_s, view.weight_version, view.is_newest_version,
+            view.failures_in_row, view.reason, view.since_s // 1,
+            None if probe is None else (probe.outcome, probe.age_s // 1),
+            self.history.moment(view.id),
+        )  # fmt: skip
 
     def cells(self, layout: Layout[WorkerRow]) -> Line:
         """Its cells, each as wide as its column."""

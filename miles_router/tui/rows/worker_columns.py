@@ -2,10 +2,13 @@
 
 By rank: the first eight fit 79 cells (a screen of 80 less the cursor). The sparkline, the median,
 the last health result, the load and its bar join them in 116 (a screen of 120), and 196 have room
-for all; what is seldom needed waits until name and sparkline have grown.
+for all; what is seldom needed waits until name, health and sparkline have grown. The longest
+health results have no age where the column has not grown: words are not cut.
 """
 
 from __future__ import annotations
+
+from functools import lru_cache
 
 from rich.cells import cell_len
 
@@ -15,6 +18,7 @@ from miles_router.tui.rows.table import Cell, Column, Layout, lay_out
 from miles_router.tui.rows.worker import SEVERITY, WorkerRow, natural
 
 
+@lru_cache(maxsize=32)
 def worker_layout(width: int) -> Layout[WorkerRow]:
     """The columns that have room in `width` cells: the table itself, without borders and cursor."""
     return lay_out(COLUMNS, width)
@@ -72,8 +76,11 @@ def _p99(row: WorkerRow, _width: int) -> Cell:
 
 def _weights(row: WorkerRow, width: int) -> Cell:
     view, glyphs = row.view, row.glyphs
-    version = fmt.UNKNOWN if view.weight_version is None else glyphs.safe(view.weight_version)
     is_old = not view.is_newest_version
+    if view.weight_version is not None:
+        version = glyphs.safe(view.weight_version)
+    else:  # where nobody has one, none is missing
+        version = "unknown" if is_old else fmt.UNKNOWN
     return Cell(mark(version, width, glyphs, is_marked=is_old), "warn" if is_old else "")
 
 
@@ -82,11 +89,11 @@ def _health(row: WorkerRow, width: int) -> Cell:
     if probe is None:
         return Cell(fmt.UNKNOWN, "dim")
     is_bad = probe.outcome != "passed"
-    word, age = row.glyphs.safe(probe.outcome), fmt.age(probe.age_s)
-    if cell_len(word) + 1 + len(age) >= width:
-        age = fmt.coarse_age(probe.age_s)
-    room = max(0, width - len(age) - 2)
-    text = f"{fmt.fit_most(word, room, row.glyphs)} {age}"
+    word = row.glyphs.safe(probe.outcome)
+    exact = fmt.age(probe.age_s) if is_bad else fmt.rough_age(probe.age_s)
+    ages = (exact, fmt.coarse_age(probe.age_s))
+    texts = (f"{word} {age}" for age in ages)
+    text = next((text for text in texts if cell_len(text) < width), word)
     return Cell(mark(text, width, row.glyphs, is_marked=is_bad), "bad" if is_bad else "dim")
 
 
@@ -107,7 +114,7 @@ def _served(row: WorkerRow, _width: int) -> Cell:
 
 
 def _since(row: WorkerRow, _width: int) -> Cell:
-    return Cell(fmt.age(row.view.since_s), "dim")
+    return Cell(fmt.rough_age(row.view.since_s), "dim")
 
 
 def _id(row: WorkerRow, _width: int) -> Cell:
@@ -128,7 +135,7 @@ def _health_key(row: WorkerRow) -> tuple[object, ...] | None:
     return None if probe is None else (probe.outcome == "passed", probe.outcome, probe.age_s)
 
 
-_SPARE = 14  # six more for an address, eight more for the sparkline
+_SPARE = 19  # six more for an address, four for health, nine for the sparkline
 COLUMNS: tuple[Column[WorkerRow], ...] = (
     Column(
         "state", "STATE", _state, width=13, rank=0,
@@ -143,7 +150,7 @@ COLUMNS: tuple[Column[WorkerRow], ...] = (
         key=lambda r: r.view.inflight, help="requests in flight",
     ),
     Column(
-        "bar", "", _bar, width=5, rank=12, grows=4, most_width=8,
+        "bar", "", _bar, width=4, rank=12, grows=4, most_width=8,
         key=lambda r: r.view.inflight, help="requests in flight, on one scale for all rows",
     ),
     Column(
@@ -168,10 +175,11 @@ COLUMNS: tuple[Column[WorkerRow], ...] = (
     ),
     Column(
         "weights", "WEIGHTS", _weights, width=8, rank=5, align="right", has_mark=True,
-        grows=6, most_width=12, key=_weights_key, help="weight version; ! not the newest",
+        grows=6, most_width=12, key=_weights_key,
+        help="weight version; ! not the newest, or unknown",
     ),
     Column(
-        "health", "HEALTH", _health, width=11, rank=10, grows=3, most_width=17,
+        "health", "HEALTH", _health, width=13, rank=10, grows=2, most_width=17,
         key=_health_key, help="last health result and its age; ! it failed",
     ),
     Column(
@@ -179,8 +187,8 @@ COLUMNS: tuple[Column[WorkerRow], ...] = (
         is_number=True, key=lambda r: r.view.failures_in_row, help="failed probes in a row",
     ),
     Column(
-        "spark", "INFLIGHT 2M", _spark, width=12, rank=8, grows=2, is_number=True,
-        sizes=(12, 20, 24, 30, 40),
+        "spark", "INFL 2M", _spark, width=11, rank=8, grows=3, is_number=True,
+        sizes=(11, 20, 24, 30, 40),
         key=lambda r: r.history.inflight_mean(r.id),
         help="requests in flight over two minutes, on one scale for all rows",
     ),

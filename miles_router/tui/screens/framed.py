@@ -12,7 +12,7 @@ from miles_router.tui.widgets.lines import Lines
 from miles_router.tui.widgets.painted import TONE_CLASSES
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Hashable, Sequence
 
     from miles_router.tui.screens.seen import Seen
     from miles_router.tui.widgets.action_bar import Item
@@ -22,6 +22,8 @@ class Framed(Screen[None]):
     """A screen with `#head`, `#banner` and `#footer`; it has the looks of all tones."""
 
     COMPONENT_CLASSES: ClassVar[set[str]] = {*TONE_CLASSES}
+    keys_as_of: Hashable = None
+    """The circumstances of the keys that it shows: those of equal ones are the same."""
 
     def show_frame(self, seen: Seen) -> None:
         """Draw the frame at this moment; the banner takes lines only while it is needed."""

@@ -16,7 +16,15 @@ if TYPE_CHECKING:
 
 
 def show_keys(app: RouterTui, screen: MainScreen | WorkerScreen) -> None:
-    """Put the keys that `app` has now on `screen`, dim where they do nothing."""
+    """Put the keys that `app` has now on `screen`, dim where they do nothing.
+
+    Nothing is done while they are the same: it is asked for many times a second.
+    """
+    shown = screen.active if isinstance(screen, MainScreen) else ""
+    as_of = (shown, app.circumstances())
+    if screen.keys_as_of == as_of:
+        return
+    screen.keys_as_of = as_of
     listed = footer(screen.scope, is_read_only=app.is_read_only)
     # The two ways out of trouble are first; what is cut off at the right can be looked up.
     out = (by_id("back"),) if isinstance(screen, WorkerScreen) else ()

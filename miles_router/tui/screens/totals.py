@@ -102,7 +102,10 @@ def _pairs(totals: Totals, *, is_told: bool) -> Iterator[tuple[str, str]]:
         yield "in flight", f"{totals.inflight:,}"
         yield "the rest", "needs the admin token"
         return
-    yield "in flight", f"{totals.inflight:,}, {totals.queued:,} queued"
+    yield "in flight", f"{totals.inflight:,}"
+    full = ", full" if totals.is_queue_full else ""
+    most = "" if totals.queue_size is None else f" of at most {totals.queue_size:,}"
+    yield "queued", f"{totals.queued:,}{most}{full}"
     yield "sessions", f"{totals.sessions:,}"
     yield "", ""
     yield "requests", f"{totals.requests:,}"

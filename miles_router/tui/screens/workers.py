@@ -28,9 +28,11 @@ from miles_router.tui.widgets.lines import Lines
 from miles_router.tui.widgets.plot import Plot
 
 if TYPE_CHECKING:
+    from collections.abc import Hashable
+
     from textual.app import ComposeResult
 
-    from miles_router.tui.rows import Layout
+    from miles_router.tui.rows import Layout, Line
     from miles_router.tui.screens.seen import Seen
 
 # Lower views have either the commands that add a worker or the events below them.
@@ -46,6 +48,12 @@ class WorkersView(TableView[WorkerRow]):
         arranged = Arranged(WORKER_FIELDS, DEFAULT_SORT, ("order", "attention"))
         super().__init__(arranged, LineTable(cursor_mark=cursor_mark, id="workers-table"), id=id)
         self._empty = Lines(align="middle", id="workers-empty")
+        self._drawn: dict[str, tuple[Hashable, Line]] = {}  # by id: what it looked like, cells
+        self._plots = (
+            Plot(title="requests/s", id="plot-rate", classes="panel"),
+            Plot(title="in flight", id="plot-inflight", classes="panel"),
+            Plot(title="queued", id="plot-queued", classes="panel"),
+        )
 
     def compose(self) -> ComposeResult:
         """The table, plots beside it, cache and events below it."""
@@ -53,9 +61,7 @@ class WorkersView(TableView[WorkerRow]):
             yield self.table
             yield self._empty
             with Vertical(id="workers-plots"):
-                yield Plot(title="requests/s", id="plot-rate", classes="panel")
-                yield Plot(title="in flight", id="plot-inflight", classes="panel")
-                yield Plot(title="queued", id="plot-queued", classes="panel")
+                yield from self._plots
         with Horizontal(id="workers-lower"):
             yield Lines(title="token cache", id="workers-cache", classes="panel")
             yield Lines(title="events", id="workers-events", classes="panel")
@@ -113,16 +119,24 @@ class WorkersView(TableView[WorkerRow]):
         layout = worker_layout(self.table.row_width)
         self.set_title("workers", len(rows), len(seen.snapshot.workers), seen)
         keys = [row.id for row in rows]
-        self.show_rows(keys, lambda place: rows[place].cells(layout), layout, "")
+        if len(self._drawn) > len(rows):  # some are gone
+            self._drawn.clear()
+        self.show_rows(keys, lambda place: self._cells(rows[place], layout), layout, "")
+
+    def _cells(self, row: WorkerRow, layout: Layout[WorkerRow]) -> Line:
+        """Its cells, made anew only where they differ."""
+        looks = (layout, row.glyphs, row.looks)
+        drawn = self._drawn.get(row.id)
+        if drawn is None or drawn[0] != looks:
+            drawn = self._drawn[row.id] = looks, row.cells(layout)
+        return drawn[1]
 
     def _show_sides(self, seen: Seen) -> None:
         history = seen.history
-        for name, past in (
-            ("#plot-rate", history.throughput),
-            ("#plot-inflight", history.inflight_total),
-            ("#plot-queued", history.queued),
-        ):
-            self.query_one(name, Plot).plot(past, SPAN_S, seen.glyphs)
+        pasts = (history.throughput, history.inflight_total, history.queued)
+        if self._plots[0].size.width:  # they are shown together or not at all
+            for plot, past in zip(self._plots, pasts, strict=True):
+                plot.plot(past, SPAN_S, seen.glyphs)
         cache = self.query_one("#workers-cache", Lines)
         if cache.size.width and seen.snapshot is not None:
             shown = cache_lines(

@@ -132,6 +132,33 @@ def test_totals_that_need_attention_are_marked() -> None:
         assert tile.help
 
 
+@pytest.mark.parametrize(
+    ("queued", "queue_size", "shown", "tone"),
+    [
+        (0, 512, "0", ""),
+        (3, 512, "3/512!", "warn"),
+        (512, 512, "512/512!", "bad"),
+        (10_000, 10_000, "10,000/10,000!", "bad"),
+        (1_234, None, "1,234!", "warn"),  # of an older router
+        (0, 0, "0", ""),
+    ],
+)
+def test_a_queue_is_shown_with_its_size(
+    queued: int, queue_size: int | None, shown: str, tone: str
+) -> None:
+    snapshot = a_snapshot([a_worker()], totals={"queued": queued, "queue_size": queue_size})
+    (tile,) = (tile for tile in tiles(snapshot, History()) if tile.id == "queued")
+    assert (tile.value, tile.tone) == (shown, tone)
+
+
+def test_the_totals_of_a_large_pool_have_room_in_80_columns() -> None:
+    workers = [a_worker(f"w{number}") for number in range(1_000)]
+    snapshot = a_snapshot(workers, totals={"queued": 512, "queue_size": 512})
+    assert text(tile_line(tiles(snapshot, History()), 79)).rstrip() == (
+        " req/s -   infl 0   queue 512/512!   up 1,000/1,000   quar 0   stale 0"
+    )
+
+
 def test_totals_on_one_line() -> None:
     shown = tiles(a_snapshot([a_worker()], totals={"queued": 7}), History())
     assert text(tile_line(shown, 79)).rstrip() == (

@@ -152,4 +152,4 @@ def test_weights_that_nobody_told_are_not_called_old() -> None:
     """As those of a worker that no probe has reached yet."""
     view = a_worker(weight_version=None, is_newest_version=False)
     (line,) = (one for one in detail_lines(view, History(), 60) if one[0].text.startswith("weig"))
-    assert [cell.text.strip() for cell in line] == ["weights", "-! not known"]
+    assert [cell.text.strip() for cell in line] == ["weights", "unknown!"]

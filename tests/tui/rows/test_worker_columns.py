@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from rich.cells import cell_len
 
 from miles_router.core.snapshot import ProbeView
+from miles_router.core.worker import ProbeOutcome
 from miles_router.tui.glyphs import ASCII, UNICODE, Glyphs
 from miles_router.tui.history import History
 from miles_router.tui.rows.table import Cell, Layout, Sort
@@ -49,31 +50,53 @@ def cell(column_id: str, history: History | None = None, width: int = 0, **field
         ("p99", {}, Cell("    -")),
         ("weights", {}, Cell("    128 ")),
         ("weights", {"is_newest_version": False}, Cell("    128!", "warn")),
-        ("weights", {"weight_version": None, "is_newest_version": False}, Cell("      -!", "warn")),
+        ("weights", {"weight_version": None, "is_newest_version": False}, Cell("unknown!", "warn")),
+        ("weights", {"weight_version": None, "is_newest_version": True}, Cell("      - ")),
         (
             "weights",
             {"weight_version": "step-000128", "is_newest_version": False},
             Cell("step-0…!", "warn"),
         ),
-        ("health", {}, Cell("passed 3s  ", "dim")),
-        ("health", {"last_probe": None}, Cell("-          ", "dim")),
-        ("health", {"last_probe": ProbeView("passed", 59.0, 2.0, "")}, Cell("passed 59s ", "dim")),
-        ("health", {"last_probe": ProbeView("passed", 75.0, 2.0, "")}, Cell("passed 1m  ", "dim")),
-        ("health", {"last_probe": ProbeView("timeout", 9.0, 2.0, "")}, Cell("timeout 9s!", "bad")),
-        ("health", {"last_probe": ProbeView("timeout", 12.0, 2.0, "")}, Cell("timeo… 12s!", "bad")),
+        ("health", {}, Cell("passed <10s  ", "dim")),
+        ("health", {"last_probe": None}, Cell("-            ", "dim")),
+        (
+            "health",
+            {"last_probe": ProbeView("passed", 59.0, 2.0, "")},
+            Cell("passed 50s   ", "dim"),
+        ),
+        (
+            "health",
+            {"last_probe": ProbeView("passed", 75.0, 2.0, "")},
+            Cell("passed 1m    ", "dim"),
+        ),
+        (
+            "health",
+            {"last_probe": ProbeView("timeout", 9.0, 2.0, "")},
+            Cell("timeout 9s!  ", "bad"),
+        ),
+        (
+            "health",
+            {"last_probe": ProbeView("timeout", 12.0, 2.0, "")},
+            Cell("timeout 12s! ", "bad"),
+        ),
+        (
+            "health",
+            {"last_probe": ProbeView("timeout", 75.0, 2.0, "")},
+            Cell("timeout 1m!  ", "bad"),
+        ),
         (
             "health",
             {"last_probe": ProbeView("not_a_worker", 7_300.0, 2.0, "")},
-            Cell("not_a_… 2h!", "bad"),
+            Cell("not_a_worker!", "bad"),
         ),
         ("failures", {"failures_in_row": 5}, Cell("   5!", "bad")),
         ("failures", {}, Cell("   0 ", "dim")),
         ("served", {"served": 82_400}, Cell("  82.4k")),
-        ("since", {}, Cell(" 1m01s", "dim")),
+        ("since", {}, Cell("    1m", "dim")),
         ("reason", {"reason": "two\nlines"}, Cell(r"two\nlines      ", "dim")),
         ("id", {}, Cell("w0           ", "dim")),
-        ("spark", {}, Cell(" " * 12, "accent")),
-        ("bar", {}, Cell(" " * 5, "accent")),
+        ("spark", {}, Cell(" " * 11, "accent")),
+        ("bar", {}, Cell(" " * 4, "accent")),
     ],
 )
 def test_cells(column_id: str, fields: dict[str, Any], expected: Cell) -> None:
@@ -87,7 +110,7 @@ def test_what_takes_time_comes_from_the_history() -> None:
         history.take(a_snapshot([busy, a_worker("w1", inflight=16)]), float(second))
     assert cell("rate", history) == Cell("    20")
     assert cell("errors", history, errors=2) == Cell("    2!", "bad")
-    assert cell("bar", history, inflight=8) == Cell("██▌  ", "accent")
+    assert cell("bar", history, inflight=8) == Cell("██  ", "accent")
     assert cell("spark", history).text.strip() == "▅"  # one scale: the other has twice as many
     assert BY_ID["spark"].key is not None
     assert BY_ID["spark"].key(WorkerRow(a_worker(), 0, history, UNICODE)) == 8
@@ -102,7 +125,8 @@ def test_what_takes_time_comes_from_the_history() -> None:
         (115, NARROW | {"p50", "health", "spark", "share"}),
         (116, COMFORTABLE),  # a screen of 120 columns
         (136, COMFORTABLE),
-        (137, COMFORTABLE | {"since"}),
+        (141, COMFORTABLE),
+        (142, COMFORTABLE | {"since"}),
         (196, set(BY_ID)),
     ],
 )
@@ -112,11 +136,23 @@ def test_columns_by_width(width: int, expected: set[str]) -> None:
     assert layout.width <= width
 
 
-@pytest.mark.parametrize(("width", "cells"), [(116, 12), (131, 20), (136, 24), (137, 20)])
+@pytest.mark.parametrize(("width", "cells"), [(116, 11), (135, 20), (141, 24), (142, 20)])
 def test_the_past_has_room_before_what_is_seldom_needed(width: int, cells: int) -> None:
     layout = worker_layout(width)
     shown = dict(zip((one.id for one in layout.columns), layout.widths, strict=True))
     assert shown["spark"] == cells
+
+
+@pytest.mark.parametrize("outcome", list(ProbeOutcome))
+@pytest.mark.parametrize("columns", [120, 200])
+def test_no_word_for_health_is_cut(outcome: ProbeOutcome, columns: int) -> None:
+    layout = worker_layout(columns - 4)  # borders, cursor and scroll bar
+    width = dict(zip((one.id for one in layout.columns), layout.widths, strict=True))["health"]
+    for age_s in (0.0, 59.0, 61.0, 3_599.0, 86_399.0, 9.9 * 86_400):
+        shown = cell("health", width=width, last_probe=ProbeView(outcome, age_s, 2.0, "")).text
+        assert shown.startswith(outcome.value)
+        assert ("!" in shown) == (outcome is not ProbeOutcome.PASSED)
+        assert columns < 200 or shown.rstrip(" !").endswith(("s", "m", "h", "d"))
 
 
 def test_all_columns_can_be_sorted_by_and_have_room_for_their_arrow() -> None:
