@@ -117,6 +117,10 @@ class Worker:
     def __post_init__(self) -> None:
         self.url = str(self.spec.url)
 
+    def note_status(self, status: int) -> None:
+        """It has answered a request with the HTTP status `status`."""
+        self.errors += status >= 500
+
     @property
     def is_routable(self) -> bool:
         """Active or suspect: it may be given requests if it is not full."""

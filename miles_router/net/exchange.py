@@ -222,6 +222,7 @@ class Exchange:
             head = await attempt.read_head()
             now = attempt.worker.last_bytes_at  # of this very answer: nothing was waited for since
             self._waited_s += now - lease.taken_at
+            lease.worker.note_status(head.status)
             metrics.first_byte.add(now - self._running.started_at)
             await self._start_answer(head, attempt)
         now = await self._relay_body(attempt)

@@ -132,6 +132,8 @@ class Express:
         passage = plan.passage(body)
         if passage is None and plan.passing is not None:
             return False
+        if passage is not None and len(passage.body) > self._most_body_bytes:
+            return False  # ids may be several times as long as their text
         now = self.now()
         lease = services.admission.take(plan.session, now)
         if lease is None:
@@ -182,6 +184,7 @@ class Express:
         worker.served += 1
         worker.latencies.add(now - lease.taken_at)
         if begun.stream is None:
+            worker.note_status(begun.status)
             metrics.first_byte.add(begun.answered_at - running.started_at)
         metrics.overhead.add(begun.own_s or now - begun.read_at)
         metrics.bytes_in += len(begun.body)
@@ -197,6 +200,7 @@ class Express:
     def note_started(self, begun: Begun) -> None:
         """An answer has begun that comes in chunks."""
         self.forget(begun)
+        begun.lease.worker.note_status(begun.status)
         self.services.metrics.first_byte.add(begun.answered_at - begun.running.started_at)
 
     def abandon(self, begun: Begun) -> None:

@@ -71,6 +71,8 @@ class GatedServer(TCPServer):
     async def _call_app(
         self, scope: dict[str, Any], receive: Any, send: Any, *spawners: Any
     ) -> None:
+        if self._lane is not None:
+            self._ingress.unserved.discard(self._lane)
         # An HTTP/1.0 body ends with its connection: until it is complete, only a reset tells the
         # client that it is not.
         self._must_reset = scope["type"] == "http" and scope["http_version"] == "1.0"

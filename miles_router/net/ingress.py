@@ -35,6 +35,10 @@ if TYPE_CHECKING:
     App = Callable[[dict[str, Any], Any, Any], Awaitable[None]]
 
 
+# How long Hypercorn may take to load, and to begin what was handed to it.
+UNSERVED_S = 2.0
+
+
 class Ingress:
     """Serves an ASGI app on TCP listeners."""
 
@@ -48,6 +52,7 @@ class Ingress:
         self.terminated = trio.Event()  # connections that wait for a request end
         self.connections: set[GatedServer | Lane] = set()
         self.lanes: set[Lane] = set()
+        self.unserved: set[Lane] = set()  # Hypercorn has not given their requests to the app yet
         self.intakes: set[Intake] = set()
         self.readiness = Readiness(lambda: log.exception("connection_failed"))
         self.express: Express | None = None  # set before connections are accepted
@@ -71,12 +76,20 @@ class Ingress:
             return
         handed = await lane.serve()
         if handed is not None:
-            self.connections.add(lane)
+            self.unserved.add(lane)
             try:
-                server_of = await self.hypercorn.get()
+                server_of = await self._hypercorn_for(lane)
+                await server_of(stream, lane, handed).run()
             finally:
-                self.connections.discard(lane)
-            await server_of(stream, lane, handed).run()
+                self.unserved.discard(lane)
+
+    async def _hypercorn_for(self, lane: Lane) -> ServerOf:
+        """Hypercorn, once it is loaded; `lane` is a connection that is open meanwhile."""
+        self.connections.add(lane)
+        try:
+            return await self.hypercorn.get()
+        finally:
+            self.connections.discard(lane)
 
     def _load_hypercorn(self) -> ServerOf:
         from miles_router.net.gated_server import GatedServer  # noqa: PLC0415  loads Hypercorn
@@ -124,6 +137,9 @@ class Ingress:
     async def stop_accepting(self) -> None:
         """Close the listeners; idle connections end, busy ones end after their answer."""
         self._accepting.cancel()
+        with trio.move_on_after(UNSERVED_S):  # Hypercorn would end what it has not begun
+            while self.unserved:  # noqa: ASYNC110  once in a life
+                await trio.sleep(0.01)
         self.terminated.set()
         for lane in tuple(self.lanes):
             lane.end_now()

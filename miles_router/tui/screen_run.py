@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 
 # Not sooner: it takes 0.1 s, and what the first frames lack would be drawn so much later.
 SETTLE_AFTER_S = 1.0
+# ... and where nothing is drawn that counts as a frame: a terminal may have a dozen cells.
+SETTLE_AT_LAST_S = 10.0
 # The thread that serves waits for the interpreter's lock several times a request, each time for so
 # long while a screen is drawn: with Python's 5 ms, p99 at 100 requests/s is 6 to 7 ms above that
 # without a screen, with 1 ms 2 to 5 ms, with 0.2 ms 1 to 2 ms; a shorter one gains nothing more.
@@ -67,6 +69,7 @@ class ScreenRun:
         self._on_shown = on_shown
         self._loop: asyncio.AbstractEventLoop | None = None
         self._is_leaving = False
+        self._is_settled = False
         self._failure: ScreenFailed | None = None
 
     def leave(self) -> None:
@@ -111,6 +114,7 @@ class ScreenRun:
         # Textual's own report of a crash shows local variables: prompts and keys.
         setattr(self._app, "_fatal_error", self._crashed)  # noqa: B010
         watching = self._loop.create_task(self._watch_terminal())
+        self._loop.call_later(SETTLE_AT_LAST_S, self._settle)
         try:
             if not self._is_leaving:
                 await self._app.run_async()
@@ -148,8 +152,10 @@ class ScreenRun:
             self._loop.call_later(SETTLE_AFTER_S, self._settle)
 
     def _settle(self) -> None:
-        settle_memory()
-        self._on_shown()
+        if not self._is_settled:
+            self._is_settled = True
+            settle_memory()
+            self._on_shown()
 
     def _exit(self) -> None:
         if not self._app._exit:  # it may be on its way out with a code of its own

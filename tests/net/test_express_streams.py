@@ -220,6 +220,24 @@ async def test_megabytes_of_chunks_that_come_at_once(has_express: bool) -> None:
         assert outcome(rig) == SERVED
 
 
+@both_ways
+@pytest.mark.parametrize("status", [499, 500, 503])
+@pytest.mark.parametrize("is_stream", [True, False])
+async def test_answers_that_say_the_worker_failed_are_its_errors(
+    has_express: bool, status: int, is_stream: bool
+) -> None:
+    head = b"HTTP/1.1 %d X\r\n" % status
+    whole = counted(b"oh", status=b"%d X" % status)
+    async with opened(has_express=has_express) as rig:
+        script = Script()
+        await rig.add(script)
+        await rig.warm()
+        client = await rig.connect()
+        script.say(head + b"Transfer-Encoding: chunked\r\n\r\n" if is_stream else whole, END)
+        assert (await client.ask(request(BODY)))[0] == status
+        assert rig.workers[0].errors == int(status >= 500)
+
+
 # -- ends -----------------------------------------------------------------------------------------
 
 

@@ -140,6 +140,37 @@ async def test_hypercorn_is_loaded_by_the_first_connection_that_needs_it(
             nursery.cancel_scope.cancel()
 
 
+@pytest.mark.loopback
+async def test_who_waits_for_hypercorn_is_served_before_connections_end(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    may_go_on = threading.Event()
+
+    class Slow(hypercorn_parts.HypercornParts):
+        def __init__(self, app: App, terminated: trio.Event) -> None:
+            assert may_go_on.wait(20)
+            super().__init__(app, terminated)
+
+    monkeypatch.setattr(hypercorn_parts, "HypercornParts", Slow)
+    door = make(answer, is_loaded=False)
+    listeners = await trio.open_tcp_listeners(0, host="127.0.0.1")
+    with trio.fail_after(20):
+        async with trio.open_nursery() as nursery:
+            await nursery.start(door.run, listeners)
+            client = await trio.open_tcp_stream(*listeners[0].socket.getsockname())
+            await client.send_all(OWN)
+            while not door.unserved:  # noqa: ASYNC110  it tells nobody
+                await trio.sleep(0.002)
+            nursery.start_soon(door.stop_accepting)
+            await trio.sleep(0.02)
+            may_go_on.set()
+            await read_answer(client)
+            assert await client.receive_some(1) == b""
+            assert not door.unserved
+            client.socket.close()
+            nursery.cancel_scope.cancel()
+
+
 @pytest.mark.parametrize("is_followed", [True, False])
 async def test_a_head_leaves_with_what_follows_it_or_at_once(
     is_followed: bool, autojump_clock: Clock

@@ -27,6 +27,7 @@ from tests.tui.screen_svg import text_of
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from miles_router.core.snapshot import Snapshot
     from miles_router.tui.actions import Action
 
 LOST = Link(LinkState.LOST, NOW - 42, "connection refused", NOW + 3)
@@ -59,6 +60,23 @@ async def test_an_empty_pool_shows_the_exact_command() -> None:
         one.source.snapshot = pictures.picture(2)
         await one.tick()
         assert "10.0.0.11:30000" in one.text
+
+
+@tui_test
+@pytest.mark.parametrize("before", [None, pictures.picture(0)], ids=["waiting", "empty"])
+async def test_workers_that_come_later_are_chosen_by_arrows(before: Snapshot | None) -> None:
+    async with driven(FakeSource(before)) as one:
+        await one.tick()
+        for _ in range(2):  # the second time after the pool was empty again
+            one.source.snapshot = pictures.picture(4)
+            await one.tick()
+            table = one.app.screen.query_one("#workers-table", LineTable)
+            await one.press("home")
+            first = table.cursor_key
+            await one.press("down")
+            assert table.cursor_key != first
+            one.source.snapshot = pictures.picture(0)
+            await one.tick()
 
 
 @tui_test

@@ -13,6 +13,7 @@ import trio
 
 from miles_router.errors import RequestAborted
 from miles_router.net.pipe import LEAST_BYTES
+from miles_router.plugins.token_cache.continuing import FoundPrompt
 from miles_router.sim.tokenizer import tokenizer_dir
 from tests.doubles.express_rig import ExpressRig, needs_epoll, open_express, request
 from tests.plugins.token_cache.rig import answer, drifting, ids_of, shown, sim_tokenizer
@@ -240,3 +241,34 @@ async def test_a_request_that_is_aborted_is_answered_as_through_the_middleware()
         said = json.loads(body)
         assert (status, said["meta_info"]["finish_reason"]["type"]) == (200, "abort")
         await rig.until(lambda: double.aborted == ["mine"])
+
+
+@pytest.mark.parametrize("has_idle", [True, False])
+async def test_a_body_whose_ids_outgrow_the_limit_leaves_nothing_behind(has_idle: bool) -> None:
+    async with open_cached(max_body_bytes=900) as rig:
+        await warmed(rig)
+        began = rig.express.began
+        if not has_idle:
+            rig.services.idle.close_all()
+        client = await rig.connect()
+        await client.ask(asking("q7xz" * 180))
+        assert rig.express.began == began
+        await rig.until(lambda: not rig.services.admission.inflight)
+        assert len(rig.services.inflight) == 0
+        assert_nothing_held(cache_of(rig))
+
+
+async def test_a_cache_that_fails_as_it_begins_stops_no_request(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def fail(*_: object) -> None:
+        raise ValueError
+
+    async with open_cached() as rig:
+        await warmed(rig)
+        monkeypatch.setattr(FoundPrompt, "note", fail)
+        client = await rig.connect()
+        assert (await client.ask(asking()))[0] == 200
+        assert cache_of(rig).counters.failures == 1
+        await rig.assert_quiet()
+        cache_of(rig).counters.failures = 0  # as wanted

@@ -69,8 +69,11 @@ class CachePassage:
         return self.prepared.rids
 
     def begin(self) -> None:
-        """See `Passage`."""
-        self._found.note(self._cache, self._holds)
+        """See `Passage`. Never raises: the request has its lease already."""
+        try:
+            self._found.note(self._cache, self._holds)
+        except Exception as error:  # noqa: BLE001  whatever it is, the request must go through
+            self._cache.fail(error)
 
     def answer(self, worker_id: str, body: bytes) -> bytes | None:
         """See `Passage`."""

@@ -80,11 +80,17 @@ class WorkersView(TableView[WorkerRow]):
         if self._empty.display is not is_empty:
             self._empty.display, self.table.display = is_empty, not is_empty
             self.call_after_refresh(self._again)  # only then it has a width
+            self.call_after_refresh(self._take_free_focus)
         self.set_class(is_empty and self.size.height < EMPTY_ROOM_LINES, "-tight")
         if is_empty:
             self._show_empty(seen)
         self.show_table(seen)
         self._show_sides(seen)
+
+    def _take_free_focus(self) -> None:
+        """A table that was hidden had no focus: without it arrow keys would do nothing."""
+        if self.display and self.screen.focused is None:
+            self.take_focus()
 
     def _show_empty(self, seen: Seen) -> None:
         width, height = self._empty.size
