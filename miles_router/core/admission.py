@@ -154,6 +154,10 @@ class Admission:
                 queued=self.queued,
             )
 
+    def may_take(self) -> bool:
+        """Whether `take` may give a lease: for finding out what else it takes is some work."""
+        return not self._lines and self._has_room()
+
     def take(self, session: SessionKey | None, now: float) -> Lease | None:
         """A lease at once, where nobody waits who could come first; None: `enqueue` then."""
         total = self._limits.max_inflight_total

@@ -129,6 +129,8 @@ class Express:
         services = self.services
         if len(body) > self._most_body_bytes or services.is_stopping:
             return False
+        if plan.passing is not None and not services.admission.may_take():
+            return False
         passage = plan.passage(body)
         if passage is None and plan.passing is not None:
             return False

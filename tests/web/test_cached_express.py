@@ -11,8 +11,10 @@ from unittest.mock import patch
 import pytest
 import trio
 
+from miles_router.core.trajectory.finding import find_prompt
 from miles_router.errors import RequestAborted
 from miles_router.net.pipe import LEAST_BYTES
+from miles_router.plugins.token_cache import continuing
 from miles_router.plugins.token_cache.continuing import FoundPrompt
 from miles_router.sim.tokenizer import tokenizer_dir
 from tests.doubles.express_rig import ExpressRig, needs_epoll, open_express, request
@@ -272,3 +274,33 @@ async def test_a_cache_that_fails_as_it_begins_stops_no_request(
         assert cache_of(rig).counters.failures == 1
         await rig.assert_quiet()
         cache_of(rig).counters.failures = 0  # as wanted
+
+
+async def test_a_prompt_that_has_to_wait_for_a_worker_is_looked_for_once(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    looks = 0
+
+    def counted(*parts: Any) -> Any:
+        nonlocal looks
+        looks += 1
+        return find_prompt(*parts)
+
+    may_answer = trio.Event()
+
+    async def later(peer: Peer, seen: Seen) -> None:
+        await may_answer.wait()
+        await generate(peer, seen)
+
+    async with open_cached(max_inflight_per_worker=1) as rig:
+        await warmed(rig)
+        rig.doubles[0].answer = later
+        monkeypatch.setattr(continuing, "find_prompt", counted)
+        clients = [await rig.connect() for _ in range(2)]
+        for client in clients:
+            await client.send(asking())
+            await trio.sleep(0.02)
+        assert looks == 2
+        may_answer.set()
+        for client in clients:
+            assert (await client.answer())[0] == 200
