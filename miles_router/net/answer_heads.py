@@ -41,6 +41,34 @@ class ClientHead(msgspec.Struct, frozen=True):
         return b"%b%d%b%b\r\n\r\n%b" % (self.before, length, self.after, request_id, body)
 
 
+class Counted(msgspec.Struct, eq=False):
+    """An answer whose head is known, as far as it has come.
+
+    Args:
+        head: for the client.
+        pieces: as they were read.
+        end: where the head ends, in the first piece.
+        size_bytes: of the body.
+        missing_bytes: of the body; below 0 where more has come than belongs to it.
+    """
+
+    head: ClientHead
+    pieces: list[bytes]
+    end: int
+    size_bytes: int
+    missing_bytes: int
+
+    def add(self, data: bytes) -> None:
+        """The next piece."""
+        self.pieces.append(data)
+        self.missing_bytes -= len(data)
+
+    def body(self) -> bytes:
+        """The body, where nothing is missing."""
+        begun = self.pieces[0][self.end :]
+        return begun if len(self.pieces) == 1 else b"".join((begun, *self.pieces[1:]))
+
+
 def _is_json(head: AnswerHead) -> bool:
     """Whether an answer is good, and JSON as it stands: no other is read by who changes answers."""
     kind = header_rules.first(head.headers, b"content-type") or b""
@@ -61,6 +89,17 @@ class AnswerHeads:
     def get(self, worker_id: str, key: Key) -> ClientHead | None:
         """What a client gets for a head that a worker sent."""
         return self._heads.get((worker_id, key))
+
+    def begin(self, worker_id: str, data: bytes) -> Counted | None:
+        """The answer that begins with `data`; None if its head is not known."""
+        known = cut(data)
+        if known is None:
+            return None
+        key, end, length = known
+        head = self.get(worker_id, key)
+        if head is None:
+            return None
+        return Counted(head, [data], end, length, end + length - len(data))
 
     def read(
         self, connection: Connection, data: bytes, request_id: bytes

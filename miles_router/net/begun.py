@@ -18,13 +18,14 @@ import msgspec
 
 from miles_router.errors import WorkerFault
 from miles_router.net.begun_stream import BegunStream
-from miles_router.net.plan import MOST_HEAD_BYTES, cut
+from miles_router.net.plan import MOST_HEAD_BYTES
 from miles_router.net.readiness import LEFT
+from miles_router.net.wire import read_now
 
 if TYPE_CHECKING:
     from miles_router.core.admission import Lease
     from miles_router.core.inflight import Running
-    from miles_router.net.answer_heads import ClientHead
+    from miles_router.net.answer_heads import Counted
     from miles_router.net.express import Express
     from miles_router.net.framing import Framing
     from miles_router.net.lane import Lane
@@ -55,19 +56,19 @@ class Begun(msgspec.Struct, eq=False):
     unsent: bytes | memoryview = b""  # what of the request the kernel had no room for
     passage: Passage | None = None  # what changes its answer, once begun
     answered_at: float = 0.0  # when the first bytes of the answer came
-    read_at: float = 0.0  # ... and when its last bytes did
-    own_s: float = 0.0  # what the router took to pass the answer on; 0 while that is not over
+    read_at: float = 0.0  # ... and when its last bytes did; 0 once what followed is in `own_s`
+    own_s: float = 0.0  # what the router took to pass on what it read
     status: int = 0  # of the answer that is passed on
     answer_bytes: int = 0  # of its body, if it came whole
     stream: BegunStream | None = None  # ... and if it comes in chunks
+    is_answered: bool = False  # the worker has said all of it, and may not be told to stop
+    unwritten: bytes | memoryview = b""  # what the client has not taken of what it is to get
     stopped: Exception | None = None  # why it is to end
     fault: WorkerFault | None = None  # what is wrong with the answer
     is_over: bool = False  # or taken up by a task
     _is_read: bool = False  # llhttp has the answer's bytes
-    _head: ClientHead | None = None
-    _collected: list[bytes] = []  # of an answer whose head is known
-    _missing_bytes: int = 0  # of it
-    _unwritten: bytes | memoryview = b""  # of an answer that has come whole
+    _counted: Counted | None = None  # an answer whose head is known
+    _is_told: bool = False  # that the worker has said more, while the client took nothing
 
     def __repr__(self) -> str:  # prompts stay out of logs and tracebacks
         return f"<Begun {self.running.request_id} on {self.lease.worker.url}>"
@@ -77,95 +78,75 @@ class Begun(msgspec.Struct, eq=False):
         """Of an answer whose head is with the client, but not all of it."""
         return None if self.stream is None else self.stream.framing
 
-    @property
-    def is_answered(self) -> bool:
-        """The worker has said all of its answer, and may not be told to stop."""
-        return bool(self.status) if self.stream is None else self.stream.is_complete
-
     # -- the answer -------------------------------------------------------------------------------
 
     def on_ready(self, events: int) -> None:
         """The worker has sent something, or closed the connection."""
-        if self.stream is not None:
-            self.stream.on_ready(self, events)
-            return
-        if self.status:
+        if self.is_answered:
             return  # what comes behind an answer is found before the connection is used again
+        if self.unwritten:  # a client that is slow is to slow its worker
+            self._is_told = True
+            return
         connection = self.connection
         assert connection is not None, "it is what is ready"
-        try:
-            data = os.read(connection.descriptor, READ_BYTES)
-        except BlockingIOError:
-            return
-        except OSError:  # whoever reads next finds the connection's end
-            data = b""
+        data = read_now(connection.descriptor, READ_BYTES)
         if not data:
-            self.hand_over()
+            if data is not None:
+                self.hand_over()
             return
-        self.note_read()
-        if self._collected:
-            self._collect(data)
+        now = self.read_at = self.express.now()
+        self.lease.worker.last_bytes_at = now
+        if self.stream is not None:
+            self.stream.take(self, data)
+        elif self._counted is not None:
+            self._collect(self._counted, data)
         else:
-            self.answered_at = self.read_at
+            self.answered_at = now
             self._begin_answer(data, connection)
         # The end is told of with the bytes before it, and not again; what is left, not at all.
         if self.stream is not None:
             if events & LEFT or len(data) == READ_BYTES:
-                self.stream.read_again(self)
+                self._read_again(connection)
         elif events & LEFT and not self.status:
             self.hand_over()
 
-    def note_read(self) -> None:
-        """The worker has said something."""
-        now = self.read_at = self.express.now()
-        self.lease.worker.last_bytes_at = now
+    def _read_again(self, connection: Connection) -> None:
+        """Have what the worker said, or its end, told once more."""
+        if self.unwritten:
+            self._is_told = True
+        elif not self.is_over:
+            connection.watch.tell_again()
 
     def _begin_answer(self, data: bytes, connection: Connection) -> None:
-        known = cut(data)
-        if known is None:
+        found = self.express.heads.begin(self.lease.worker.id, data)
+        if found is None:
             self._read_answer(data, connection)
             return
-        key, end, length = known
-        head = self.express.heads.get(self.lease.worker.id, key)
-        if head is None:
-            self._read_answer(data, connection)
-            return
-        missing_bytes = end + length - len(data)
-        if not missing_bytes:
-            self._pass_whole(head, [data], end)
-            return
-        self._head = head
-        self._collected = [data]
-        self._missing_bytes = missing_bytes
-        if missing_bytes < 0 or length > MOST_ANSWER_BYTES or self._is_timed:
+        self._counted = found
+        if not found.missing_bytes:
+            self._pass_whole(found)
+        elif found.missing_bytes < 0 or found.size_bytes > MOST_ANSWER_BYTES or self._is_timed:
             self.hand_over()
 
-    def _collect(self, data: bytes) -> None:
+    def _collect(self, found: Counted, data: bytes) -> None:
         """The next piece of an answer whose head is known."""
-        self._collected.append(data)
-        self._missing_bytes -= len(data)
-        if self._missing_bytes > 0:
-            return
-        known, head = cut(self._collected[0]), self._head
-        if self._missing_bytes or known is None or head is None:
+        found.add(data)
+        if not found.missing_bytes:
+            self._pass_whole(found)
+        elif found.missing_bytes < 0:
             self.hand_over()
-            return
-        self._pass_whole(head, self._collected, known[1])
 
-    def _pass_whole(self, head: ClientHead, collected: list[bytes], end: int) -> None:
-        """An answer has come whole; the first of its pieces holds its head, up to `end`."""
-        body: list[bytes | memoryview] = [memoryview(collected[0])[end:], *collected[1:]]
-        self.answer_bytes = sum(map(len, body))
+    def _pass_whole(self, found: Counted) -> None:
+        """An answer whose head is known has come whole."""
+        head, body = found.head, found.body()
+        self.answer_bytes = len(body)
         if self.passage is not None:
-            whole = b"".join(body)
-            changed = self.passage.answer(self.lease.worker.id, whole) if head.is_json else None
+            changed = self.passage.answer(self.lease.worker.id, body) if head.is_json else None
             if changed is None:
-                self._collected = collected
                 self.hand_over()
                 return
-            body = [changed]
-        start = head.write(sum(map(len, body)), self._id)
-        self._pass_on(b"".join((start, *body)), head.status)
+            body = changed
+        self._pass_on(head.write(len(body), self._id, body), head.status)
 
     def _read_answer(self, data: bytes, connection: Connection) -> None:
         """An answer whose head is new: llhttp reads it."""
@@ -208,17 +189,22 @@ class Begun(msgspec.Struct, eq=False):
     # -- the client -------------------------------------------------------------------------------
 
     def _pass_on(self, answer: bytes, status: int) -> None:
-        """The answer has come whole: write it, and end with its last byte."""
+        """The answer has come whole."""
         self.status = status
-        self._unwritten = answer
+        self.is_answered = True
+        self.write(answer)
+
+    def write(self, data: bytes) -> None:
+        """Write to a client that has taken all that was written before; the last byte is the end.
+
+        While it takes no more, its worker is not read: no more than one read is kept.
+        """
+        self.unwritten = data
         self.write_on()
 
     def write_on(self) -> None:
         """The client has room for more."""
-        if self.stream is not None:
-            self.stream.write_on(self)
-            return
-        rest = self._unwritten
+        rest = self.unwritten
         if not rest:
             return
         try:
@@ -228,12 +214,21 @@ class Begun(msgspec.Struct, eq=False):
         except OSError:
             self.lane.note_hangup()
             return
-        if sent_bytes == len(rest):
-            self._unwritten = b""
+        is_written = sent_bytes == len(rest)
+        self.unwritten = b"" if is_written else memoryview(rest)[sent_bytes:]
+        if is_written and self.is_answered:
             self.express.conclude(self)
             return
-        self.own_s = self.own_s or self.express.now() - self.read_at
-        self._unwritten = memoryview(rest)[sent_bytes:]
+        self.note_own(self.express.now())
+        if is_written and self._is_told and self.connection is not None:
+            self._is_told = False
+            self._read_again(self.connection)
+
+    def note_own(self, now: float) -> None:
+        """At `now`, what was read last has been passed on as far as the client takes it."""
+        if self.read_at:
+            self.own_s += now - self.read_at
+            self.read_at = 0.0
 
     def note_client_left(self) -> None:
         """The client has closed its side: nothing more is owed to it; may be repeated."""
@@ -248,7 +243,7 @@ class Begun(msgspec.Struct, eq=False):
         """End it with `reason`, as if that had happened where it waits (see `Running.stop`)."""
         if self.stream is not None:
             self.stopped = reason
-            if self.stream.unwritten:  # these bytes will be missing
+            if self.unwritten:  # these bytes will be missing
                 self.lane.reset()
             self.hand_over()
         elif self.status:  # a part of the answer is out: only the connection's end can tell
@@ -278,11 +273,11 @@ class Begun(msgspec.Struct, eq=False):
             self._is_read = True
             connection.begin(is_head=False)
             try:
-                for piece in self._collected:
+                for piece in () if self._counted is None else self._counted.pieces:
                     connection.take(piece)
             except WorkerFault as fault:
                 self.fault = fault
-        self._collected = []
+        self._counted = None
 
     def fail(self) -> None:
         """See `readiness`."""

@@ -28,6 +28,7 @@ from miles_router.net.begun import Begun
 from miles_router.net.lane_call import READ_BYTES, scope_of
 from miles_router.net.plain import plain_target
 from miles_router.net.plan import Plan, Plans, cut
+from miles_router.net.wire import read_now
 
 if TYPE_CHECKING:
     from miles_router.net.lane import Lane
@@ -76,12 +77,9 @@ class Express:
 
         A task that is woken finds the bytes in `lane.data`, if there are any.
         """
-        try:
-            read = os.read(lane.descriptor, READ_BYTES)
-        except BlockingIOError:
+        read = read_now(lane.descriptor, READ_BYTES)
+        if read is None:
             return
-        except OSError:
-            read = b""
         data = lane.data = lane.data + read if lane.data else read
         # What is left in the kernel is told of by nobody: whoever waits for it asks anew.
         is_all = 0 < len(read) < READ_BYTES
@@ -129,13 +127,11 @@ class Express:
         services = self.services
         if len(body) > self._most_body_bytes or services.is_stopping:
             return False
-        if plan.passing is not None and not services.admission.may_take():
-            return False
-        passage = plan.passage(body)
-        if passage is None and plan.passing is not None:
-            return False
-        if passage is not None and len(passage.body) > self._most_body_bytes:
-            return False  # ids may be several times as long as their text
+        passage = None
+        if plan.passing is not None:
+            passage = plan.passage(body) if services.admission.may_take() else None
+            if passage is None or len(passage.body) > self._most_body_bytes:
+                return False  # ids may be several times as long as their text
         now = self.now()
         lease = services.admission.take(plan.session, now)
         if lease is None:
@@ -186,9 +182,9 @@ class Express:
         worker.served += 1
         worker.latencies.add(now - lease.taken_at)
         if begun.stream is None:
-            worker.note_status(begun.status)
-            metrics.first_byte.add(begun.answered_at - running.started_at)
-        metrics.overhead.add(begun.own_s or now - begun.read_at)
+            self.note_started(begun)
+        begun.note_own(now)
+        metrics.overhead.add(begun.own_s)
         metrics.bytes_in += len(begun.body)
         metrics.bytes_out += begun.answer_bytes
         running.stop = nothing_to_stop
@@ -200,7 +196,7 @@ class Express:
         begun.lane.end_begun()
 
     def note_started(self, begun: Begun) -> None:
-        """An answer has begun that comes in chunks."""
+        """The client gets an answer."""
         self.forget(begun)
         begun.lease.worker.note_status(begun.status)
         self.services.metrics.first_byte.add(begun.answered_at - begun.running.started_at)

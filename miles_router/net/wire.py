@@ -147,6 +147,16 @@ class StreamWire:
         return under.socket.is_readable()
 
 
+def read_now(descriptor: int, most_bytes: int) -> bytes | None:
+    """What there is to read; None where there is nothing, empty at the end and after a reset."""
+    try:
+        return os.read(descriptor, most_bytes)
+    except BlockingIOError:
+        return None
+    except OSError:
+        return b""
+
+
 def wire_of(stream: Stream) -> Wire:
     """The fastest way to the bytes of `stream`."""
     return SocketWire(stream) if isinstance(stream, trio.SocketStream) else StreamWire(stream)

@@ -343,7 +343,7 @@ async def test_a_mistake_of_the_routers_own_ends_one_stream_alone(
             raise ZeroDivisionError
 
         with monkeypatch.context() as patched:
-            patched.setattr(BegunStream, "on_ready", fail)
+            patched.setattr(BegunStream, "take", fail)
             stream.script.say(chunk(b"two"))
             assert END not in await stream.client.end()
             await rig.until(lambda: rig.doubles[0].aborted == ["r1"])
