@@ -37,6 +37,7 @@ MAX_ITEMS = 65_536
 
 _SURROGATE = re.compile(rb"\\u[dD][89a-fA-F][0-9a-fA-F]{2}")
 _MEDIA = ("image_data", "video_data", "audio_data")
+_EMBEDDINGS = "input_embeds"
 _SESSIONS = ("session_params", "session_id")
 
 
@@ -56,13 +57,6 @@ _NUMBER: msgspec.json.Decoder[Any] = msgspec.json.Decoder(int | None)
 
 class _Plain(msgspec.Struct, frozen=True):  # a request with one text, as most are
     text: str
-    input_ids: None = None
-    input_embeds: None = None
-    image_data: None = None
-    video_data: None = None
-    audio_data: None = None
-    session_params: None = None
-    session_id: None = None
     sampling_params: _Params | None = None
     rid: str | None = None
     stream: bool | None = None
@@ -72,6 +66,8 @@ class _Plain(msgspec.Struct, frozen=True):  # a request with one text, as most a
 
 
 _PLAIN = msgspec.json.Decoder(_Plain)
+# What a plain request has not, not even as a null.
+_NOT_PLAIN = frozenset({"input_ids", _EMBEDDINGS, *_MEDIA, *_SESSIONS})
 
 
 class Sampling(msgspec.Struct, frozen=True):
@@ -183,6 +179,8 @@ def read_request(body: bytes) -> GenerateRequest:
 
 def _plain(body: bytes, places: Mapping[str, Member]) -> GenerateRequest | None:
     """A plain request, read at once; None: member by member, if only to name what is wrong."""
+    if not _NOT_PLAIN.isdisjoint(places):
+        return None
     try:
         given = _PLAIN.decode(body)
     except UNREADABLE:
@@ -231,7 +229,7 @@ def _is_sound_but_for_text(body: bytes) -> bool:
 def _refuse_what_is_no_text(members: Members) -> None:
     if any(not is_null(members.get(key)) for key in _MEDIA):
         raise Uncached(RefusalReason.MULTIMODAL)
-    if not is_null(members.get("input_embeds")):
+    if not is_null(members.get(_EMBEDDINGS)):
         raise Uncached(RefusalReason.EMBEDDINGS)
     if any(not is_null(members.get(key)) for key in _SESSIONS):
         raise Uncached(RefusalReason.WORKER_SESSION)
