@@ -260,19 +260,25 @@ async def test_what_cannot_be_used_is_one_fault_without_groups(
         )
 
 
-@pytest.mark.loopback
-async def test_what_breaks_a_router_comes_out_of_it() -> None:
-    def fail(_services: Services, _app: App) -> None:
-        raise LookupError("a mistake of the host")
-
+async def failure_of_a_router(**how: Any) -> pytest.ExceptionInfo[ExceptionGroup]:
+    """What came out of a router that nobody stops."""
     with pytest.raises(ExceptionGroup) as caught, trio.fail_after(10):
         await run_router(
             Settings(port=0),
             make_log("json", "error"),
             log_ring=LogRing(),
             next_stop=trio.sleep_forever,
-            on_ready=fail,
+            **how,
         )
+    return caught
+
+
+@pytest.mark.loopback
+async def test_what_breaks_a_router_comes_out_of_it() -> None:
+    def fail(_services: Services, _app: App) -> None:
+        raise LookupError("a mistake of the host")
+
+    caught = await failure_of_a_router(on_ready=fail)
     assert caught.group_contains(LookupError)
 
 
@@ -291,15 +297,10 @@ async def test_a_part_that_cannot_be_loaded_ends_the_router(
         await until(lambda: urls)
         await load()
 
-    with pytest.raises(ExceptionGroup) as caught, trio.fail_after(10):
-        await run_router(
-            Settings(port=0),
-            make_log("json", "error"),
-            log_ring=LogRing(),
-            next_stop=trio.sleep_forever,
-            on_ready=lambda services, _app: urls.append(services.url),
-            load_late=load_late if is_late else None,
-        )
+    caught = await failure_of_a_router(
+        on_ready=lambda services, _app: urls.append(services.url),
+        load_late=load_late if is_late else None,
+    )
     assert caught.group_contains(ImportError, match=name)
     assert len(urls) == is_late, "what is not loaded late is loaded before connections are taken"
 

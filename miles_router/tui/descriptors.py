@@ -94,8 +94,7 @@ def open_default_log(name: str, environ: Mapping[str, str]) -> tuple[int, Path]:
     for number in count(1):
         path = default_log_path(name if number == 1 else f"{name}-{number}", environ)
         log = _opened(path)
-        if _is_claimed(log) and os.fstat(log).st_size > LARGEST_BYTES:
-            path.replace(path.with_name(f"{path.name}.1"))
+        if _is_claimed(log) and _is_set_aside(path):
             os.close(log)
             log = _opened(path)
         if _is_claimed(log):
@@ -111,9 +110,16 @@ def open_log(path: Path) -> int:
         ConfigFault: it cannot be written.
     """
     with suppress(OSError):  # it is not there yet, or opening it says what is wrong
-        if path.is_file() and path.stat().st_size > LARGEST_BYTES:
-            path.replace(path.with_name(f"{path.name}.1"))
+        _is_set_aside(path)
     return _opened(path)
+
+
+def _is_set_aside(path: Path) -> bool:
+    """Whether the file was so large that it has another name now."""
+    if not path.is_file() or path.stat().st_size <= LARGEST_BYTES:
+        return False
+    path.replace(path.with_name(f"{path.name}.1"))
+    return True
 
 
 def _opened(path: Path) -> int:

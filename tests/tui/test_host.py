@@ -210,20 +210,15 @@ async def test_what_waits_for_the_first_screen_waits_no_longer_when_there_is_one
         assert await terminal.exit_code() == bool(key)
 
 
-async def test_a_paste_with_sequences_presses_no_key(log: Path) -> None:
+@pytest.mark.parametrize(
+    "sent",
+    [b"\x1b[200~\x1b[31mq\x1b[0m xx\x1bq\x1b[201~", b"\xff\xe9\xc3"],
+    ids=["paste with sequences", "no text"],
+)
+async def test_what_is_no_key_ends_nothing(log: Path, sent: bytes) -> None:
     async with toy(log) as terminal:
         await terminal.until("count")
-        terminal.press("\x1b[200~\x1b[31mq\x1b[0m xx\x1bq\x1b[201~")
-        shown = shown_count(terminal)
-        await terminal.until(lambda: shown_count(terminal) > shown + 20)
-        terminal.press("q")
-        assert await terminal.exit_code() == 0
-
-
-async def test_bytes_that_are_no_text_are_no_end(log: Path) -> None:
-    async with toy(log) as terminal:
-        await terminal.until("count")
-        os.write(terminal.master, b"\xff\xe9\xc3")
+        os.write(terminal.master, sent)
         shown = shown_count(terminal)
         await terminal.until(lambda: shown_count(terminal) > shown + 20)
         terminal.press("q")
