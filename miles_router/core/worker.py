@@ -95,7 +95,7 @@ class Worker:
     reason: str = "registered"
     inflight: int = 0
     served: int = 0
-    errors: int = 0
+    errors: int = 0  # requests that failed because of it, and its answers with 5xx
     latencies: Latencies = field(default_factory=Latencies)  # from lease to last answer byte
     failures_in_row: int = 0
     passes_in_row: int = 0
